@@ -1,0 +1,243 @@
+"""Projected gradient descent with CleverHans' arithmetic."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
+from cleverhans.tf2.utils import clip_eta
+
+from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss
+from clustr_tf.attacks.starts import random_perturbations
+
+NORMS: dict[str, float] = {"linf": np.inf, "l2": 2}
+
+
+@dataclass(frozen=True)
+class PGDConfig:
+    """How PGD attacks.
+
+    Raises:
+        ValueError: if a number is out of range or a name unknown.
+    """
+
+    eps: float  # radius of the ball, in pixels
+    step_size: float  # length of a step, in pixels
+    steps: int  # gradient steps of a restart
+    restarts: int = 1  # random starts of each loss
+    norm: str = "linf"  # linf, l2
+    losses: tuple[str, ...] = ("ce", "margin")  # an example is robust if every loss fails
+
+    def __post_init__(self) -> None:
+        for name in ("eps", "step_size"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be at least 0. Received: {getattr(self, name)}")
+        for name in ("steps", "restarts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be one of {sorted(NORMS)}. Received: {self.norm!r}")
+        if not self.losses or set(self.losses) - set(ATTACK_LOSSES):
+            raise ValueError(
+                f"losses must be out of {sorted(ATTACK_LOSSES)}. Received: {self.losses}"
+            )
+
+    def describe(self) -> str:
+        """The attack in a few words, for tables."""
+        return (
+            f"{self.norm} eps {self.eps:.4g}, {self.steps} steps of {self.step_size:.4g}, "
+            f"{self.restarts} start{'s' if self.restarts > 1 else ''}, {' + '.join(self.losses)}"
+        )
+
+
+class PGD:
+    """PGD inside an eps-ball around images in [0, 1], compiled once for all radii and batches.
+
+    Each step is CleverHans' `fast_gradient_method` and projection, number for number the body of
+    its `projected_gradient_descent`. That function's own random start is not used: it draws from
+    one global state for a whole batch, so that an example's result would depend on its neighbours.
+    It also refuses steps longer than eps, which the one-step attacks of the paper take.
+
+    Only gradients with respect to the images are taken.
+
+    Args:
+        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
+        image_shape: (H, W, C).
+        norm: "linf" or "l2".
+        loss: a key of `ATTACK_LOSSES`, or a callable `(labels, logits)` -> `[batch]`; with a
+            callable the labels may be anything that it takes.
+
+    Raises:
+        ValueError: if norm or loss is unknown.
+
+    Example:
+        >>> attack = PGD(model, (32, 32, 3))
+        >>> start = attack.random_start(images, eps=8 / 255, seed=0)
+        >>> adversarial = attack(images, labels, start, eps=8 / 255, step_size=2 / 255, steps=20)
+
+    Reference:
+        Madry et al., arXiv 1706.06083; CleverHans 4.0.0.
+    """
+
+    def __init__(
+        self,
+        log_scores: Callable[[tf.Tensor], tf.Tensor],
+        image_shape: tuple[int, int, int],
+        norm: str = "linf",
+        loss: str | AttackLoss = "ce",
+    ):
+        if norm not in NORMS:
+            raise ValueError(f"norm must be one of {sorted(NORMS)}. Received: {norm!r}")
+        if isinstance(loss, str) and loss not in ATTACK_LOSSES:
+            raise ValueError(f"loss must be one of {sorted(ATTACK_LOSSES)}. Received: {loss!r}")
+        self._norm = NORMS[norm]
+        self._loss = ATTACK_LOSSES[loss] if isinstance(loss, str) else loss
+        self._shape = tuple(image_shape)
+        # CleverHans compiles a gradient per model_fn object: it must be one and the same.
+        self._log_scores = log_scores
+        images = tf.TensorSpec([None, *image_shape], tf.float32)
+        number, count = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
+        self._compiled_start = tf.function(
+            self._perturbed,
+            input_signature=[images, number, count, tf.TensorSpec([None], tf.int32)],
+        )
+        # Labels may be classes or probabilities: their signature is found at the first call.
+        self._compiled_steps = tf.function(self._ascend, reduce_retracing=True)
+
+    def random_start(
+        self, images: Any, eps: float, seed: int = 0, example_ids: Any = None
+    ) -> tf.Tensor:
+        """Images moved to a uniformly random point of their eps-ball, clipped to [0, 1].
+
+        Args:
+            images: `[batch, H, W, C]` in [0, 1].
+            eps: radius in pixels.
+            seed: of the draws.
+            example_ids: int `[batch]`, default 0, 1, ...: an example's draw depends on its id.
+
+        Returns:
+            float32 `[batch, H, W, C]`.
+        """
+        if example_ids is None:
+            example_ids = np.arange(len(images))
+        return self._compiled_start(
+            tf.convert_to_tensor(images, tf.float32),
+            tf.constant(eps, tf.float32),
+            tf.constant(seed, tf.int32),
+            tf.convert_to_tensor(example_ids, tf.int32),
+        )
+
+    def __call__(
+        self, images: Any, labels: Any, start: Any, *, eps: float, step_size: float, steps: int
+    ) -> tf.Tensor:
+        """Ascends the loss from `start`, staying in the eps-ball around `images` and in [0, 1].
+
+        Args:
+            images: `[batch, H, W, C]` in [0, 1], the centres of the balls.
+            labels: int `[batch]`, the true classes.
+            start: `[batch, H, W, C]`, such as `images` or `random_start(...)`.
+            eps: radius in pixels.
+            step_size: length of a step in pixels; it may exceed eps.
+            steps: how many.
+
+        Returns:
+            float32 `[batch, H, W, C]`, the last iterate.
+        """
+        return self._compiled_steps(
+            tf.convert_to_tensor(images, tf.float32),
+            tf.convert_to_tensor(labels),
+            tf.convert_to_tensor(start, tf.float32),
+            tf.constant(eps, tf.float32),
+            tf.constant(step_size, tf.float32),
+            tf.constant(steps, tf.int32),
+        )
+
+    def _perturbed(
+        self, images: tf.Tensor, eps: tf.Tensor, seed: tf.Tensor, example_ids: tf.Tensor
+    ) -> tf.Tensor:
+        perturbation = random_perturbations(example_ids, self._shape, eps, seed, self._norm)
+        return tf.clip_by_value(images + clip_eta(perturbation, self._norm, eps), 0.0, 1.0)
+
+    def _ascend(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        start: tf.Tensor,
+        eps: tf.Tensor,
+        step_size: tf.Tensor,
+        steps: tf.Tensor,
+    ) -> tf.Tensor:
+        adversarial = start
+        for _ in tf.range(steps):
+            adversarial = fast_gradient_method(
+                self._log_scores,
+                adversarial,
+                step_size,
+                self._norm,
+                self._loss,
+                clip_min=0.0,
+                clip_max=1.0,
+                y=labels,
+            )
+            perturbation = clip_eta(adversarial - images, self._norm, eps)
+            adversarial = tf.clip_by_value(images + perturbation, 0.0, 1.0)
+        return adversarial
+
+
+def pgd(
+    log_scores: Callable[[tf.Tensor], tf.Tensor],
+    images: Any,
+    labels: Any,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    norm: str = "linf",
+    loss: str | AttackLoss = "ce",
+    restarts: int = 1,
+    seed: int = 0,
+) -> tf.Tensor:
+    """Adversarial images by PGD with random restarts.
+
+    Compiles the attack anew at every call; `PGD` and `evaluate_robustness` compile once.
+
+    Args:
+        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
+        images: `[batch, H, W, C]` in [0, 1].
+        labels: int `[batch]`.
+        eps: radius in pixels.
+        step_size: in pixels.
+        steps: per restart, at least 1.
+        norm: "linf" or "l2".
+        loss: "ce", "margin" or a callable.
+        restarts: random starts, at least 1.
+        seed: of the starts.
+
+    Returns:
+        float32 `[batch, H, W, C]`: of each example the first restart that breaks it, else the
+        last one.
+
+    Raises:
+        ValueError: if a name is unknown or a number out of range.
+
+    Example:
+        >>> pgd(model, images, labels, eps=8 / 255, step_size=2 / 255, steps=20, restarts=10)
+    """
+    PGDConfig(eps=eps, step_size=step_size, steps=steps, restarts=restarts, norm=norm)
+    images = tf.convert_to_tensor(images, tf.float32)
+    attack = PGD(log_scores, tuple(images.shape[1:]), norm, loss)
+    result, broken = images, tf.zeros(len(images), tf.bool)
+    for restart in range(restarts):
+        start = attack.random_start(images, eps, restart_seed(seed, restart))
+        found = attack(images, labels, start, eps=eps, step_size=step_size, steps=steps)
+        result = tf.where(broken[:, None, None, None], result, found)
+        predictions = tf.argmax(log_scores(result), axis=1)
+        broken = predictions != tf.cast(labels, tf.int64)
+    return result
+
+
+def restart_seed(seed: int, restart: int) -> int:
+    """The seed of one restart's starts, int32; seeds below 2000 do not meet for 1000 restarts."""
+    return (seed * 1_000_003 + restart) % (2**31)

@@ -1,0 +1,5 @@
+"""Backbones: networks that map standardised images to embeddings."""
+
+from clustr_tf.backbones.registry import BACKBONES, BackboneConfig, build_backbone
+
+__all__ = ["BACKBONES", "BackboneConfig", "build_backbone"]

@@ -1,0 +1,60 @@
+"""The backbones by name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from clustr_tf.backbones.resnet import resnet18
+from clustr_tf.backbones.small_cnn import small_cnn
+
+BACKBONES: dict[str, Callable[..., keras.Model]] = {
+    "resnet18": resnet18,
+    "small_cnn": small_cnn,
+}
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which backbone and how wide.
+
+    Raises:
+        ValueError: if the name is not registered or the width is not positive.
+    """
+
+    name: str  # a key of BACKBONES
+    width: int  # channels of the first stage
+
+    def __post_init__(self) -> None:
+        if self.name not in BACKBONES:
+            raise ValueError(f"name must be one of {sorted(BACKBONES)}. Received: {self.name!r}")
+        if self.width < 1:
+            raise ValueError(f"width must be at least 1. Received: {self.width}")
+
+
+def build_backbone(name: str, input_shape: tuple[int, int, int], **options: Any) -> keras.Model:
+    """Builds the named backbone with fresh weights.
+
+    Args:
+        name: a key of `BACKBONES`.
+        input_shape: (height, width, channels) of the standardised images.
+        **options: further arguments of that backbone, such as `width`.
+
+    Returns:
+        A functional `keras.Model`: images `[batch, H, W, C]` -> embeddings `[batch, dim]`.
+
+    Raises:
+        ValueError: if there is no such backbone or the input shape is not three positive sizes.
+
+    Example:
+        >>> build_backbone("resnet18", input_shape=(32, 32, 3)).output_shape  # (None, 512)
+    """
+    if name not in BACKBONES:
+        raise ValueError(f"backbone must be one of {sorted(BACKBONES)}. Received: {name!r}")
+    if len(input_shape) != 3 or min(input_shape) < 1:
+        raise ValueError(
+            f"input_shape must be (height, width, channels), each at least 1. "
+            f"Received: {tuple(input_shape)}"
+        )
+    return BACKBONES[name](tuple(input_shape), **options)

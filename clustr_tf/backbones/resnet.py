@@ -1,0 +1,69 @@
+"""The CIFAR ResNet-18 of the paper."""
+
+import keras
+from keras import layers
+
+# PyTorch's batch normalisation: epsilon 1e-5, running averages move by 0.1.
+_NORMALISATION = {"epsilon": 1e-5, "momentum": 0.9}
+_BLOCKS_PER_STAGE = (2, 2, 2, 2)
+
+
+def resnet18(input_shape: tuple[int, int, int], width: int = 64) -> keras.Model:
+    """ResNet-18 for CIFAR: a 3x3 stem without pooling, four stages of two basic blocks.
+
+    With the default width it is layer for layer the network of the published ClusTR code without
+    its 10-way linear layer (11,173,962 trainable parameters with it, 11,168,832 without). Padding
+    is symmetric, as in PyTorch: for stride 2 "same" padding would shift every window by a pixel.
+
+    Args:
+        input_shape: (height, width, channels), height and width at least 8.
+        width: channels of the first stage; 64 is the published network, smaller ones are thin.
+
+    Returns:
+        A functional model, images `[batch, H, W, C]` -> embeddings `[batch, 8 * width]`.
+
+    Raises:
+        ValueError: if an argument is outside the ranges above.
+
+    Example:
+        >>> resnet18((32, 32, 3)).output_shape  # (None, 512)
+
+    Reference:
+        He et al., arXiv 1512.03385; `models/resnet.py` of the official ClusTR code.
+    """
+    if min(input_shape[:2]) < 8:
+        raise ValueError(f"resnet18 needs images of at least 8x8. Received: {input_shape}")
+    if width < 1:
+        raise ValueError(f"width must be at least 1. Received: {width}")
+    inputs = keras.Input(input_shape, name="standardised_images")
+    x = _convolution(inputs, width, stride=1, name="stem")
+    x = layers.ReLU(name="stem_relu")(x)
+    for stage, blocks in enumerate(_BLOCKS_PER_STAGE):
+        for block in range(blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            x = _basic_block(x, width * 2**stage, stride, name=f"stage{stage + 1}_block{block + 1}")
+    embeddings = layers.GlobalAveragePooling2D(name="embeddings")(x)
+    return keras.Model(inputs, embeddings, name="resnet18")
+
+
+def _basic_block(
+    inputs: keras.KerasTensor, filters: int, stride: int, name: str
+) -> keras.KerasTensor:
+    x = _convolution(inputs, filters, stride, name=f"{name}_1")
+    x = layers.ReLU(name=f"{name}_1_relu")(x)
+    x = _convolution(x, filters, stride=1, name=f"{name}_2")
+    shortcut = inputs
+    if stride != 1 or inputs.shape[-1] != filters:
+        shortcut = _convolution(inputs, filters, stride, kernel_size=1, name=f"{name}_shortcut")
+    x = layers.Add(name=f"{name}_add")([x, shortcut])
+    return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _convolution(
+    x: keras.KerasTensor, filters: int, stride: int, name: str, kernel_size: int = 3
+) -> keras.KerasTensor:
+    """Convolution without bias, symmetric zero padding, then batch normalisation."""
+    if kernel_size > 1:
+        x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_padding")(x)
+    x = layers.Conv2D(filters, kernel_size, stride, use_bias=False, name=f"{name}_convolution")(x)
+    return layers.BatchNormalization(name=f"{name}_normalisation", **_NORMALISATION)(x)

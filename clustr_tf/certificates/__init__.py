@@ -1,0 +1,1 @@
+"""Certified radii: margins in embedding space, Lipschitz bounds and what joins them."""

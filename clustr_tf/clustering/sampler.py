@@ -1,0 +1,220 @@
+"""Neighbourhoods: a cluster that is hard at the moment and its nearest impostors."""
+
+import json
+import logging
+
+import numpy as np
+
+_logger = logging.getLogger(__name__)
+
+
+class NeighbourhoodSampler:
+    """Draws batches of M neighbouring clusters with D examples each.
+
+    The seed cluster is drawn with probability proportional to its mean recent loss (uniformly
+    until a loss is known), then come the M-1 clusters of other classes whose centroids are nearest
+    to the seed's. A cluster without any known loss counts with the mean of the known ones; the
+    published code gives it probability 0, so that it can starve. Empty clusters are never drawn.
+
+    The cost of a draw or an update does not grow with the number of examples.
+
+    Args:
+        labels: int `[N]`, every class of 0..C-1 occurs.
+        assignments: int `[N]`, the example's cluster, of class `cluster // K`.
+        centroids: `[C*K, dim]`.
+        clusters_per_batch: M, 2 to K*(C-1) + 1.
+        examples_per_cluster: D, at least 1. A smaller cluster gives all it has; this is said once.
+        seed: of all draws.
+
+    Raises:
+        ValueError: if an argument is not as above.
+
+    Example:
+        >>> sampler = NeighbourhoodSampler(labels, assignments, centroids, 12, 20, seed=0)
+        >>> indices, targets = sampler.sample()  # [240], [240, 2] = (class, cluster)
+        >>> sampler.update_losses(indices, losses)
+
+    Reference:
+        Rippel et al., arXiv 1511.05939, section 3.2 (neighbourhood sampling).
+    """
+
+    def __init__(
+        self,
+        labels: np.ndarray,
+        assignments: np.ndarray,
+        centroids: np.ndarray,
+        clusters_per_batch: int,
+        examples_per_cluster: int,
+        seed: int = 0,
+    ):
+        self._labels = np.asarray(labels, np.int64)
+        num_classes = int(self._labels.max()) + 1
+        if len(centroids) % num_classes:
+            raise ValueError(
+                f"centroids must be [C*K, dim], C={num_classes}. Received: {len(centroids)} rows"
+            )
+        self.clusters_per_class = len(centroids) // num_classes
+        largest = self.clusters_per_class * (num_classes - 1) + 1
+        if not 2 <= clusters_per_batch <= largest:
+            raise ValueError(
+                f"clusters_per_batch must be from 2 to {largest}: one seed and clusters of other "
+                f"classes. Received: {clusters_per_batch}"
+            )
+        if examples_per_cluster < 1:
+            raise ValueError(
+                f"examples_per_cluster must be at least 1. Received: {examples_per_cluster}"
+            )
+        self.clusters_per_batch = clusters_per_batch
+        self.examples_per_cluster = examples_per_cluster
+        self._random = np.random.default_rng(seed)
+        self._losses = np.full(len(self._labels), np.nan)
+        self._warned = False
+        self.set_clusters(assignments, centroids)
+
+    def set_clusters(self, assignments: np.ndarray, centroids: np.ndarray) -> None:
+        """Replaces the clusters after a refresh; the examples keep their losses.
+
+        Args:
+            assignments: int `[N]`.
+            centroids: `[C*K, dim]`, as many as before.
+
+        Raises:
+            ValueError: if an example is assigned to a cluster of another class.
+        """
+        assignments, centroids = np.asarray(assignments, np.int64), np.asarray(centroids)
+        if assignments.shape != self._labels.shape:
+            raise ValueError(
+                f"assignments must have shape {self._labels.shape}. Received: {assignments.shape}"
+            )
+        if not np.array_equal(assignments // self.clusters_per_class, self._labels):
+            raise ValueError(
+                "assignments must give every example a cluster of its own class, cluster // "
+                f"{self.clusters_per_class} = label. Received: another"
+            )
+        self._assignments, self._centroids = assignments, centroids
+        sizes = np.bincount(assignments, minlength=len(centroids))
+        order = np.argsort(assignments, kind="stable")
+        self._members = np.split(order, np.cumsum(sizes)[:-1])
+        self._occupied = sizes > 0
+        self._impostors: dict[int, np.ndarray] = {}
+        known = np.isfinite(self._losses)
+        self._known_counts = np.bincount(assignments[known], minlength=len(centroids))
+        self._loss_sums = np.bincount(
+            assignments[known], weights=self._losses[known], minlength=len(centroids)
+        )
+
+    @property
+    def cluster_losses(self) -> np.ndarray:
+        """Mean known loss of each cluster's examples, float64 `[C*K]`; NaN where none is known."""
+        means = np.full(len(self._centroids), np.nan)
+        np.divide(self._loss_sums, self._known_counts, out=means, where=self._known_counts > 0)
+        return means
+
+    @property
+    def seed_probabilities(self) -> np.ndarray:
+        """Probability of each cluster to be the next seed, float64 `[C*K]`."""
+        losses = self.cluster_losses
+        known = np.isfinite(losses)
+        usual = losses[known].mean() if known.any() else 1.0
+        weights = np.where(known, losses, usual) * self._occupied
+        # Incremental sums may leave a rounding error below zero.
+        weights = np.maximum(weights, 0.0)
+        if weights.sum() == 0:
+            weights = self._occupied.astype(np.float64)
+        return weights / weights.sum()
+
+    def impostors(self, seed_cluster: int) -> np.ndarray:
+        """The M-1 clusters of other classes that are nearest to a cluster.
+
+        Args:
+            seed_cluster: its id.
+
+        Returns:
+            int64 ids, the nearest first; fewer where clusters are empty.
+        """
+        if seed_cluster not in self._impostors:
+            classes = np.arange(len(self._centroids)) // self.clusters_per_class
+            eligible = (classes != classes[seed_cluster]) & self._occupied
+            candidates = np.flatnonzero(eligible)
+            differences = self._centroids[candidates] - self._centroids[seed_cluster]
+            distances = np.sum(np.square(differences, dtype=np.float64), axis=1)
+            nearest = np.argsort(distances, kind="stable")[: self.clusters_per_batch - 1]
+            self._impostors[seed_cluster] = candidates[nearest]
+        return self._impostors[seed_cluster]
+
+    def sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """Draws one neighbourhood.
+
+        Returns:
+            indices int64 `[batch]` of distinct examples, grouped by cluster with the seed's first,
+            and targets int64 `[batch, 2]` = (class, cluster). The batch is M*D unless clusters
+            are smaller than D.
+        """
+        seed_cluster = int(self._random.choice(len(self._centroids), p=self.seed_probabilities))
+        clusters = [seed_cluster, *self.impostors(seed_cluster)]
+        indices = np.concatenate([self._draw(cluster) for cluster in clusters])
+        targets = np.stack([self._labels[indices], self._assignments[indices]], axis=1)
+        return indices, targets
+
+    def update_losses(self, indices: np.ndarray, losses: np.ndarray) -> None:
+        """Remembers the losses of a batch.
+
+        Args:
+            indices: int `[batch]`, distinct.
+            losses: `[batch]`, finite.
+
+        Raises:
+            ValueError: if shapes differ or a loss is not finite; nothing is remembered then.
+        """
+        indices, losses = np.asarray(indices), np.asarray(losses, np.float64)
+        if indices.shape != losses.shape or indices.ndim != 1:
+            raise ValueError(
+                "indices and losses must both be [batch]. "
+                f"Received: shapes {indices.shape} and {losses.shape}"
+            )
+        if not np.isfinite(losses).all():
+            raise ValueError("losses must be finite. Received: NaN or infinity among them")
+        clusters, old = self._assignments[indices], self._losses[indices]
+        was_known = np.isfinite(old)
+        np.add.at(self._loss_sums, clusters, losses - np.where(was_known, old, 0.0))
+        np.add.at(self._known_counts, clusters, ~was_known)
+        self._losses[indices] = losses
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Everything the next draws depend on, as arrays that need no pickle."""
+        return {
+            "losses": self._losses.copy(),
+            "assignments": self._assignments,
+            "centroids": self._centroids,
+            "loss_sums": self._loss_sums.copy(),
+            "random": np.array(json.dumps(self._random.bit_generator.state)),
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Continues exactly where `state()` was taken.
+
+        Args:
+            state: as given by `state()` of a sampler of the same data.
+
+        Raises:
+            ValueError: if it does not fit these data.
+        """
+        self._losses = np.array(state["losses"], np.float64)
+        self.set_clusters(state["assignments"], state["centroids"])
+        self._loss_sums = np.array(state["loss_sums"])
+        self._random.bit_generator.state = json.loads(str(state["random"]))
+
+    def _draw(self, cluster: int) -> np.ndarray:
+        members = self._members[cluster]
+        if len(members) < self.examples_per_cluster and not self._warned:
+            self._warned = True
+            _logger.warning(
+                "cluster %d has %d examples, fewer than examples_per_cluster=%d: batches that "
+                "draw it are smaller (said once)",
+                cluster,
+                len(members),
+                self.examples_per_cluster,
+            )
+        count = min(self.examples_per_cluster, len(members))
+        chosen = self._random.choice(len(members), size=count, replace=False, shuffle=False)
+        return members[chosen]

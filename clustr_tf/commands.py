@@ -1,0 +1,164 @@
+"""What every command shares: flags, exit statuses, errors in one line.
+
+Nothing here imports TensorFlow: `--help` answers at once.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from clustr_tf.errors import InputError
+
+STATUS_USER_ERROR = 2
+STATUS_INTERRUPTED = 130
+
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
+EXAMPLES = flags.DEFINE_integer(
+    "examples", None, "the first so many test images; default: see the command", lower_bound=1
+)
+
+
+class FractionParser(flags.ArgumentParser):
+    """Numbers that may be fractions: 0.1, 1e-4, 8/255."""
+
+    syntactic_help = "a number or a fraction such as 8/255"
+
+    def parse(self, argument: str | float) -> float:
+        """The number as a float.
+
+        Raises:
+            ValueError: if the text is neither a number nor a fraction.
+        """
+        return parse_fraction(argument)
+
+    def flag_type(self) -> str:
+        """Named in the help."""
+        return "float or fraction"
+
+
+def parse_fraction(text: str | float) -> float:
+    """Reads a number or a fraction.
+
+    Args:
+        text: such as "8/255", "0.1", 0.1.
+
+    Returns:
+        The float.
+
+    Raises:
+        ValueError: if it is neither, or not finite.
+
+    Example:
+        >>> parse_fraction("8/255")  # 0.03137...
+    """
+    try:
+        return float(Fraction(str(text).replace(" ", "")))
+    except (ValueError, ZeroDivisionError) as error:
+        raise ValueError(f"must be a number or a fraction such as 8/255; got {text!r}") from error
+
+
+def required_workdir() -> Path:
+    """The folder given as --workdir.
+
+    Raises:
+        InputError: if it was not given.
+    """
+    if WORKDIR.value is None:
+        raise InputError("--workdir is missing: give the folder of a finished run")
+    return Path(WORKDIR.value)
+
+
+def config_values() -> dict[str, Any]:
+    """The fields of --config with the overrides.
+
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    try:
+        values: dict[str, Any] = flags.FLAGS.config.to_dict()
+    except OSError as error:
+        raise InputError(f"--config: {' '.join(str(error).split())}") from error
+    return values
+
+
+def run(main: Callable[[], None], default_config: Path | None = None) -> None:
+    """Parses the flags, runs the command, exits.
+
+    Status 0: done. 2: a user's mistake, one line on stderr. 130: interrupted by Ctrl-C. Errors of
+    the program itself keep their traceback.
+
+    Args:
+        main: the command; reads its flags itself.
+        default_config: for commands that take --config, the file to use when none is given.
+    """
+    # TensorFlow's C++ start-up messages would bury ours; its errors still arrive as exceptions.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if default_config:
+        _define_config(default_config)
+
+    def guarded(arguments: list[str]) -> None:
+        if len(arguments) > 1:
+            _fail(f"unexpected argument {arguments[1]!r}: options are given as --name=value")
+        try:
+            main()
+        except InputError as error:
+            _fail(str(error))
+        except KeyboardInterrupt:
+            print("Interrupted. The same command resumes.", file=sys.stderr)
+            sys.exit(STATUS_INTERRUPTED)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _define_config(default: Path) -> None:
+    # ml_collections parses a default while it is being defined, where a wrong override could only
+    # end in a traceback; given as an argument it is parsed with all the others.
+    if not any(re.match(r"--?config(=|$)", argument) for argument in sys.argv):
+        sys.argv.insert(1, f"--config={default}")
+    config_flags.register_flag_parser_for_type(float, FractionParser())
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Python file with get_config(); FILE.py:NAME asks it for a variant. Any field can be "
+        "overridden, such as --config.training.epochs=10; floats may be fractions.",
+        lock_config=True,
+    )
+    # absl names the main module by its path; its key flags are what --help explains.
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    asks_for_help = any(argument.lstrip("-").startswith("help") for argument in arguments[1:])
+    try:
+        remaining = flags.FLAGS(arguments)
+    except SystemExit:
+        # absl leaves with status 1 after it has printed the help that was asked for.
+        if asks_for_help:
+            sys.exit(0)
+        raise
+    except (flags.Error, AttributeError, OSError, TypeError, ValueError) as error:
+        _fail(_one_line(error))
+    return list(remaining)
+
+
+def _one_line(error: Exception) -> str:
+    """ml_collections nests exceptions and puts a config file's whole traceback into messages."""
+    cause = error.args[0] if error.args else error
+    if isinstance(cause, KeyError):
+        return "unknown config field " + " ".join(str(cause.args[0]).splitlines())
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any(line.startswith("Traceback") for line in lines):
+        return re.sub(r"^\w+Error: ", "", lines[-1])
+    return " ".join(lines)
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(STATUS_USER_ERROR)

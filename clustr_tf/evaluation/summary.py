@@ -1,0 +1,89 @@
+"""The brief evaluation that ends a training run: attacked and certified."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from clustr_tf.attacks import RobustnessResult, evaluate_robustness
+from clustr_tf.certification import Certification, certify_images
+from clustr_tf.classifier import Classifier
+from clustr_tf.datasets import Dataset, to_pixels
+from clustr_tf.evaluation.settings import EvaluationConfig
+
+
+@dataclass(frozen=True)
+class BriefEvaluation:
+    """Robustness and certificates of the first test images.
+
+    Attributes:
+        robustness: what the attack left.
+        certification: what was proved.
+    """
+
+    robustness: RobustnessResult
+    certification: Certification
+
+    def figures(self) -> dict[str, Any]:
+        """The figures of summary.json; radii in pixels, l2 unless the name says otherwise."""
+        certification = self.certification
+        return {
+            "examples": len(certification.labels),
+            "clean_accuracy": self.robustness.clean_accuracy,
+            "pgd_accuracy": self.robustness.robust_accuracy,
+            "median_certified_radius_l2": float(np.median(certification.radius_l2)),
+            "abstentions": certification.abstentions,
+            "lipschitz_bound": certification.bound.gain,
+            "rounding_slack": certification.bound.rounding,
+        }
+
+
+def evaluate_briefly(
+    classifier: Classifier, dataset: Dataset, config: EvaluationConfig, seed: int
+) -> BriefEvaluation:
+    """Attacks and certifies the first test images.
+
+    Args:
+        classifier: the finished model.
+        dataset: its test images are used.
+        config: the attack and how many images.
+        seed: of the attack's random starts.
+
+    Returns:
+        The result.
+    """
+    images = dataset.test_images[: config.examples]
+    labels = dataset.test_labels[: config.examples]
+    robustness = evaluate_robustness(
+        classifier,
+        to_pixels(images),
+        labels,
+        config.attack,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
+    return BriefEvaluation(robustness, certify_images(classifier, images, labels))
+
+
+def wilson_interval(share: float, examples: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share.
+
+    Args:
+        share: observed share in [0, 1].
+        examples: how many examples it was observed on, at least 1.
+
+    Returns:
+        (low, high).
+
+    Example:
+        >>> wilson_interval(0.5, 100)  # (0.404, 0.596)
+
+    Reference:
+        Wilson, "Probable inference", JASA 22 (1927).
+    """
+    z = 1.959963984540054
+    spread = z**2 / examples
+    centre = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / examples + spread / 4 / examples)
+    return centre - half, centre + half

@@ -1,0 +1,103 @@
+"""A whole experiment: every setting of a run, checked together."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from clustr_tf.backbones import BackboneConfig
+from clustr_tf.datasets import Dataset, DatasetConfig
+from clustr_tf.errors import InputError
+from clustr_tf.evaluation.settings import EvaluationConfig
+from clustr_tf.objectives import ObjectiveConfig
+from clustr_tf.sections import read_section, section_values
+from clustr_tf.training.settings import ClusteringConfig, OptimizerConfig, TrainingConfig
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Every setting of a run; each section is validated where it is defined."""
+
+    dataset: DatasetConfig
+    backbone: BackboneConfig
+    clustering: ClusteringConfig
+    objective: ObjectiveConfig
+    optimizer: OptimizerConfig
+    training: TrainingConfig
+    evaluation: EvaluationConfig
+
+
+def read_experiment(config: Mapping[str, Any]) -> Experiment:
+    """Checks a resolved config file.
+
+    Args:
+        config: nested mappings with the fields of `Experiment`.
+
+    Returns:
+        The experiment.
+
+    Raises:
+        InputError: one line naming the field, what was received and what is allowed.
+
+    Example:
+        >>> read_experiment(get_config().to_dict())
+    """
+    return read_section(Experiment, config, "config")
+
+
+def check_fits(experiment: Experiment, dataset: Dataset) -> None:
+    """Refuses combinations of settings and data that cannot work, before any training.
+
+    Args:
+        experiment: the settings.
+        dataset: the loaded data.
+
+    Raises:
+        InputError: if K exceeds the smallest class, M the clusters a neighbourhood can have,
+            or L the number of clusters.
+
+    Example:
+        >>> check_fits(experiment, load_dataset(experiment.dataset))
+    """
+    clustering, classes = experiment.clustering, dataset.num_classes
+    per_class, per_batch = clustering.clusters_per_class, clustering.clusters_per_batch
+    smallest = int(np.bincount(dataset.train_labels, minlength=classes).min())
+    if per_class > smallest:
+        raise InputError(
+            f"config.clustering.clusters_per_class must be at most {smallest}, the size of the "
+            f"smallest class of {dataset.name}. Received: {per_class}"
+        )
+    neighbourhood = per_class * (classes - 1) + 1
+    if per_batch > neighbourhood:
+        raise InputError(
+            f"config.clustering.clusters_per_batch must be at most {neighbourhood}: one seed and "
+            f"the {neighbourhood - 1} clusters of other classes. Received: {per_batch}"
+        )
+    for path, nearest in [
+        ("clustering.nearest", clustering.nearest),
+        ("objective.nearest", experiment.objective.nearest),
+    ]:
+        if nearest is not None and nearest > per_class * classes:
+            raise InputError(
+                f"config.{path} must be at most {per_class * classes}, the number of clusters. "
+                f"Received: {nearest}"
+            )
+
+
+def changed_fields(old: Experiment, new: Experiment) -> list[str]:
+    """The dotted names of the fields in which two experiments differ.
+
+    Args:
+        old: one experiment.
+        new: another.
+
+    Returns:
+        Names such as "training.epochs", sorted; empty if the two are equal.
+    """
+    differing = []
+    for section in fields(Experiment):
+        before = section_values(getattr(old, section.name))
+        after = section_values(getattr(new, section.name))
+        differing += [f"{section.name}.{name}" for name in before if before[name] != after[name]]
+    return sorted(differing)

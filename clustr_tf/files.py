@@ -1,0 +1,48 @@
+"""Files that are either complete or not there."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary sibling of `path` that takes its place only if the block succeeds.
+
+    Args:
+        path: the file to write; its folder is made if missing.
+
+    Yields:
+        The path to write to; it keeps the suffix of `path`.
+
+    Example:
+        >>> with replacing(Path("model.keras")) as temporary:
+        ...     model.save(temporary)
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes readable JSON; NaN and infinity are refused, as JSON has neither.
+
+    Args:
+        path: the file to write.
+        values: what `json.dumps` takes.
+
+    Raises:
+        ValueError: if a number is NaN or infinite.
+
+    Example:
+        >>> write_json(Path("summary.json"), {"accuracy": 0.99})
+    """
+    text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Training runs: the loop, its step, refreshes, checkpoints and records."""

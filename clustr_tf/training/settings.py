@@ -1,0 +1,86 @@
+"""The settings of a training run, validated where they are defined."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ClusteringConfig:
+    """Clusters, neighbourhoods and the head that scores by them.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    clusters_per_class: int  # K
+    clusters_per_batch: int  # M
+    examples_per_cluster: int  # D; the batch has M*D examples
+    nearest: int | None = None  # L of the finished model's scores; None: all clusters
+    normalize: bool = True  # False ignores L
+    kmeans_starts: int = 1  # k-means++ starts per class and refresh
+    kmeans_iterations: int = 20  # Lloyd iterations at most
+
+    def __post_init__(self) -> None:
+        for name, least in [
+            ("clusters_per_class", 1),
+            ("clusters_per_batch", 2),
+            ("examples_per_cluster", 1),
+            ("kmeans_starts", 1),
+            ("kmeans_iterations", 1),
+        ]:
+            _at_least(self, name, least)
+        if self.nearest is not None:
+            _at_least(self, "nearest", 1)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam with a learning rate that drops at milestones.
+
+    Raises:
+        ValueError: if a number is out of range or the milestones do not increase.
+    """
+
+    learning_rate: float  # before the first milestone
+    milestones: tuple[int, ...] = ()  # epochs after which the rate is multiplied by decay
+    decay: float = 0.1  # factor at each milestone
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"learning_rate must be above 0. Received: {self.learning_rate}")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay must be in (0, 1]. Received: {self.decay}")
+        if any(b <= a for a, b in zip((0, *self.milestones), self.milestones, strict=False)):
+            raise ValueError(
+                f"milestones must be increasing epochs above 0. Received: {self.milestones}"
+            )
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How long, how seeded, and on what to train.
+
+    Raises:
+        ValueError: if a number is out of range or the strategy is unknown.
+    """
+
+    epochs: int  # clusters are refreshed after each
+    seed: int = 0  # of weights, neighbourhoods, augmentation and k-means
+    steps_per_epoch: int | None = None  # None: as many as whole batches fit into the data
+    strategy: str = "default"  # a key of STRATEGIES in clustr_tf/training/distribution.py
+    jit_compile: bool = False  # XLA; worth it for ResNets, not for tiny networks
+
+    def __post_init__(self) -> None:
+        _at_least(self, "epochs", 1)
+        _at_least(self, "seed", 0)
+        if self.steps_per_epoch is not None:
+            _at_least(self, "steps_per_epoch", 1)
+        if self.strategy not in ("default", "mirrored"):
+            raise ValueError(
+                f"strategy must be one of ['default', 'mirrored']. Received: {self.strategy!r}"
+            )
+
+
+def _at_least(section: object, name: str, least: int) -> None:
+    value = getattr(section, name)
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}. Received: {value}")

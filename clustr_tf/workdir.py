@@ -1,0 +1,113 @@
+"""The folder of a run: what lies where."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from clustr_tf.classifier import Classifier
+from clustr_tf.errors import InputError
+from clustr_tf.experiment import Experiment, changed_fields, read_experiment
+from clustr_tf.files import replacing, write_json
+from clustr_tf.sections import section_values
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Paths inside a run's folder.
+
+    Args:
+        root: the folder; it need not exist.
+
+    Example:
+        >>> Workdir(Path("runs/digits")).model  # runs/digits/model.keras
+    """
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.root / "config.json"
+
+    @property
+    def model(self) -> Path:
+        """The final model: images in [0, 1] to log-scores."""
+        return self.root / "model.keras"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.root / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """A row per epoch."""
+        return self.root / "metrics.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder that TensorBoard reads."""
+        return self.root / "tensorboard"
+
+    @property
+    def summary(self) -> Path:
+        """Final figures, seconds, versions, seed, revision."""
+        return self.root / "summary.json"
+
+    @property
+    def embedding_map(self) -> Path:
+        """Picture of the test embeddings and the centroids."""
+        return self.root / "embedding.png"
+
+    def claim(self, experiment: Experiment) -> None:
+        """Writes the config, or checks that the folder belongs to the very same one.
+
+        Raises:
+            InputError: if the folder holds a run with another config; names the fields.
+        """
+        if not self.config.exists():
+            write_json(self.config, section_values(experiment))
+            return
+        changed = changed_fields(self.experiment(), experiment)
+        if changed:
+            raise InputError(
+                f"{self.root} holds a run with another config; these fields differ: "
+                f"{', '.join(changed)}. Choose another --workdir, or the same values to resume"
+            )
+
+    def experiment(self) -> Experiment:
+        """The experiment of the run.
+
+        Raises:
+            InputError: if this is no workdir or its config cannot be read.
+        """
+        if not self.config.exists():
+            raise InputError(
+                f"--workdir={self.root} is no workdir: it has no config.json. "
+                "Train first: python -m clustr_tf.train --workdir=..."
+            )
+        try:
+            values = json.loads(self.config.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{self.config} is not JSON ({error})") from error
+        return read_experiment(values)
+
+    def save_classifier(self, classifier: Classifier) -> None:
+        """Saves the final model."""
+        with replacing(self.model) as temporary:
+            classifier.save(temporary)
+
+    def load_classifier(self) -> Classifier:
+        """Loads the final model.
+
+        Raises:
+            InputError: if training has not finished in this folder.
+        """
+        if not self.model.exists():
+            raise InputError(
+                f"{self.model} is missing: training has not finished. "
+                f"Resume it: python -m clustr_tf.train --workdir={self.root}"
+            )
+        return keras.models.load_model(self.model, compile=False)

@@ -1,0 +1,1 @@
+"""Experiments as data: every file has get_config() and imports ml_collections only."""

@@ -1,0 +1,89 @@
+"""Robust accuracy: survivors only, whatever the batch."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from clustr_tf.attacks import ATTACK_LOSSES, PGDConfig, evaluate_robustness
+from clustr_tf.attacks.losses import margin
+
+SHAPE = (2, 2, 1)
+
+
+def _threshold_model(images):
+    """Class 1 if the mean pixel is above 0.5: an l-infinity change of |mean - 0.5| breaks it."""
+    score = tf.reduce_mean(images, axis=[1, 2, 3]) - 0.5
+    return 10 * tf.stack([-score, score], axis=1)
+
+
+def _images(means):
+    return np.ones((len(means), *SHAPE), np.float32) * np.reshape(means, (-1, 1, 1, 1))
+
+
+MEANS = np.array([0.1, 0.35, 0.45, 0.48, 0.52, 0.55, 0.65, 0.9, 0.2], np.float32)
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1])  # the last is misclassified
+
+
+@pytest.mark.parametrize("losses", [("ce",), ("margin",), ("ce", "margin")])
+@pytest.mark.parametrize("eps", [0.04, 0.1])
+def test_breaks_exactly_what_the_known_margin_allows(losses, eps):
+    """The model is linear: inside the margin nothing breaks, outside everything does."""
+    config = PGDConfig(eps=eps, step_size=eps / 4, steps=10, losses=losses)
+    result = evaluate_robustness(_threshold_model, _images(MEANS), LABELS, config)
+    expected = (np.abs(MEANS - 0.5) > eps) & ((MEANS > 0.5) == LABELS)
+    np.testing.assert_array_equal(result.robust, expected)
+    assert result.clean_accuracy == pytest.approx(8 / 9)
+    assert result.robust_accuracy == pytest.approx(expected.mean())
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 100])
+def test_the_batch_size_does_not_matter(batch_size):
+    config = PGDConfig(eps=0.1, step_size=0.001, steps=3, restarts=4)
+    reference = evaluate_robustness(_threshold_model, _images(MEANS), LABELS, config, 9, seed=2)
+    result = evaluate_robustness(
+        _threshold_model, _images(MEANS), LABELS, config, batch_size, seed=2
+    )
+    assert 0 < reference.robust.sum() < reference.correct.sum()
+    for loss, broken in reference.broken.items():
+        np.testing.assert_array_equal(result.broken[loss], broken)
+
+
+def test_only_survivors_are_attacked(monkeypatch):
+    attacked = []
+
+    def loss(labels, logits):
+        tf.py_function(lambda n: attacked.append(int(n)), [tf.shape(logits)[0]], [])
+        return margin(labels, logits)
+
+    monkeypatch.setitem(ATTACK_LOSSES, "counted", loss)
+    config = PGDConfig(eps=0.1, step_size=0.1, steps=1, restarts=2, losses=("counted",))
+    evaluate_robustness(_threshold_model, _images(MEANS), LABELS, config)
+    # 8 of 9 are correct; the first restart breaks the 4 within 0.1 of the threshold.
+    assert attacked == [8, 4]
+
+
+def test_without_an_attack_it_classifies():
+    result = evaluate_robustness(_threshold_model, _images(MEANS), LABELS, None)
+    np.testing.assert_array_equal(result.clean_predictions, MEANS > 0.5)
+    assert result.robust_accuracy == result.clean_accuracy
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (_images([0.5, 1.5]), [0, 1]),
+        (_images([0.5, np.nan]), [0, 1]),
+        (_images([0.5]), [0, 1]),
+        (np.zeros((0, *SHAPE)), []),
+        (np.zeros((2, 4)), [0, 1]),
+    ],
+)
+def test_bad_images_are_refused(images, labels):
+    with pytest.raises(ValueError, match=r"^images must be .* Received"):
+        evaluate_robustness(_threshold_model, images, labels, None)
+
+
+def test_margin_by_hand():
+    """Logits (3, 1, 2): label 0 -> 2 - 3 = -1; label 1 -> 3 - 1 = 2; label 2 -> 3 - 2 = 1."""
+    logits = tf.constant([[3.0, 1.0, 2.0]] * 3)
+    np.testing.assert_allclose(margin(tf.constant([0, 1, 2]), logits), [-1, 2, 1])

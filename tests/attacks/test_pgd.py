@@ -1,0 +1,232 @@
+"""PGD against CleverHans itself, the official code's numbers and hand derivations."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from cleverhans.tf2.attacks import projected_gradient_descent as cleverhans_pgd
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kstest
+
+from clustr_tf.attacks import ATTACK_LOSSES, PGD, PGDConfig, pgd
+from clustr_tf.attacks.pgd import NORMS, restart_seed
+
+SHAPE = (5, 4, 2)
+IMAGES = np.random.default_rng(0).uniform(size=(6, *SHAPE)).astype(np.float32)
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
+
+@pytest.fixture(scope="module")
+def network():
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            keras.Input(SHAPE),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(3),
+        ]
+    )
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("loss", ["ce", "margin"])
+@pytest.mark.parametrize("random_start", [False, True])
+def test_numbers_of_cleverhans_called_eagerly(network, monkeypatch, norm, loss, random_start):
+    """l-infinity: difference 0. l2: up to the rounding of norms, which a graph sums otherwise."""
+    attack = PGD(network, SHAPE, norm, loss)
+    start = attack.random_start(IMAGES, 0.1, seed=3) if random_start else IMAGES
+    if random_start:
+        perturbation = start - IMAGES
+        monkeypatch.setattr(cleverhans_pgd, "random_lp_vector", lambda *_, **__: perturbation)
+    expected = cleverhans_pgd.projected_gradient_descent(
+        network,
+        tf.constant(IMAGES),
+        tf.constant(0.1),
+        tf.constant(0.03),
+        7,
+        NORMS[norm],
+        loss_fn=ATTACK_LOSSES[loss],
+        clip_min=0.0,
+        clip_max=1.0,
+        y=tf.constant(LABELS),
+        rand_init=random_start,
+    )
+    actual = attack(IMAGES, LABELS, start, eps=0.1, step_size=0.03, steps=7)
+    assert np.abs(actual - IMAGES).max() > 0.02
+    tolerance = {"linf": 0, "l2": 5e-7}[norm]
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
+
+
+def _published_network(golden):
+    """The tiny network of `e_attack` in float32, and the published attack's scores on it."""
+    read = lambda key: golden[f"e_attack/{key}"]  # noqa: E731
+    kernel = tf.constant(read("conv_w_oihw").transpose(2, 3, 1, 0), tf.float32)
+    constants = {
+        name: tf.constant(read(name), tf.float32)
+        for name in ("conv_b", "linear_A", "linear_c", "mean", "std", "centroids")
+    }
+    variance = float(read("variance")[0])
+
+    def embed(images):
+        x = (images - constants["mean"]) / constants["std"]
+        x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        x = tf.nn.relu(tf.nn.conv2d(x, kernel, 2, "VALID") + constants["conv_b"])
+        flat = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [tf.shape(x)[0], -1])
+        return flat @ tf.transpose(constants["linear_A"]) + constants["linear_c"]
+
+    def published_scores(images):
+        """exp(log-scores) of the L nearest clusters: what the official code calls logits."""
+        differences = embed(images)[:, None] - constants["centroids"]
+        scores = tf.exp(-tf.reduce_sum(differences**2, axis=2) / (2 * variance))
+        kept = scores >= tf.math.top_k(scores, int(read("L")))[0][:, -1:]
+        by_class = tf.reshape(tf.where(kept, scores, 0.0), [-1, 4, int(read("K"))])
+        return tf.reduce_sum(by_class, axis=2)
+
+    return published_scores
+
+
+@pytest.mark.parametrize(("case", "steps"), [("cross_ent", 1), ("cross_ent_3_iterations", 3)])
+def test_published_attack_on_the_tiny_network(golden, case, steps):
+    """Soft-label cross-entropy to the clean probabilities, step 10/255, eps 8/255, no noise.
+
+    Pixels whose start gradient is nearly 0 may take either sign in float32 and are left out.
+    """
+    scores = _published_network(golden)
+    images = golden["e_attack/images_pixels_nchw"].transpose(0, 2, 3, 1).astype(np.float32)
+    np.testing.assert_allclose(scores(images), golden["e_attack/f64/scores_clean"], rtol=1e-4)
+    probabilities = golden["e_attack/f64/probs_clean"].astype(np.float32)
+    attack = PGD(scores, images.shape[1:], "linf", tf.nn.softmax_cross_entropy_with_logits)
+    adversarial = attack(
+        images, probabilities, images, eps=8 / 255, step_size=10 / 255, steps=steps
+    )
+    expected = golden[f"e_attack/{case}/f64/adv_pixels"].transpose(0, 2, 3, 1)
+    gradient = golden["e_attack/cross_ent/f64/start_gradient_wrt_normalised_pixels"]
+    clear = np.abs(gradient.transpose(0, 2, 3, 1)) > 1e-6 * np.abs(gradient).max()
+    assert clear.mean() > 0.9
+    np.testing.assert_allclose(adversarial.numpy()[clear], expected[clear], atol=1e-5)
+
+
+def test_one_step_on_a_linear_classifier_by_hand():
+    """Logits (0, w.x) with w = (1, -2, 0): for label 0 the cross-entropy grows along w.
+
+    From (0.5, 0.5, 0.5) with step 0.3 and eps 0.2, l-infinity: the sign step (0.3, -0.3, 0) is
+    projected to (0.2, -0.2, 0). l2: 0.3 w/|w| is projected to 0.2 w/|w|. From (0.95, 0.1, 0.5)
+    the l-infinity result leaves [0, 1] and is clipped: (1, 0, 0.5).
+    """
+    weights = tf.constant([1.0, -2.0, 0.0])
+
+    def logits(images):
+        score = tf.reduce_sum(tf.reshape(images, [-1, 3]) * weights, axis=1)
+        return tf.stack([tf.zeros_like(score), score], axis=1)
+
+    images = np.array([[0.5, 0.5, 0.5], [0.95, 0.1, 0.5]], np.float32).reshape(2, 1, 1, 3)
+    options = {"eps": 0.2, "step_size": 0.3, "steps": 1}
+    linf = PGD(logits, (1, 1, 3), "linf")(images, [0, 0], images, **options)
+    np.testing.assert_allclose(
+        linf.numpy().reshape(2, 3), [[0.7, 0.3, 0.5], [1.0, 0.0, 0.5]], atol=1e-6
+    )
+    l2 = PGD(logits, (1, 1, 3), "l2")(images[:1], [0], images[:1], **options)
+    expected = 0.5 + 0.2 * np.array([1, -2, 0]) / np.sqrt(5)
+    np.testing.assert_allclose(l2.numpy().ravel(), expected, atol=1e-6)
+
+
+@settings(deadline=None, derandomize=True, max_examples=25)
+@given(
+    eps=st.sampled_from([0.0, 1e-3, 8 / 255, 0.3, 1.5]),
+    norm=st.sampled_from(["linf", "l2"]),
+    value=st.sampled_from([0.0, 0.5, 1.0]),
+    batch=st.integers(1, 5),
+)
+def test_stays_in_the_ball_and_in_the_unit_interval(network, eps, norm, value, batch):
+    images = np.full((batch, *SHAPE), value, np.float32)
+    attack = PGD(network, SHAPE, norm)
+    start = attack.random_start(images, eps, seed=1)
+    adversarial = attack(images, LABELS[:batch], start, eps=eps, step_size=eps / 4, steps=3)
+    for found in (start.numpy(), adversarial.numpy()):
+        assert found.min() >= 0
+        assert found.max() <= 1
+        difference = (found - images).reshape(batch, -1)
+        size = np.linalg.norm(difference, ord=NORMS[norm], axis=1)
+        assert (size <= eps * (1 + 1e-5) + 1e-7).all()
+
+
+def test_rows_do_not_depend_on_the_batch(network):
+    attack = PGD(network, SHAPE)
+    options = {"eps": 0.1, "step_size": 0.03, "steps": 4}
+
+    def run(rows):
+        start = attack.random_start(IMAGES[rows], 0.1, seed=5, example_ids=rows)
+        return start, attack(IMAGES[rows], LABELS[rows], start, **options)
+
+    start, adversarial = run(np.arange(6))
+    for rows in ([4], [2, 0, 5], [5, 4, 3, 2, 1, 0]):
+        some_start, some_adversarial = run(np.array(rows))
+        np.testing.assert_array_equal(some_start, start.numpy()[rows])
+        np.testing.assert_allclose(some_adversarial, adversarial.numpy()[rows], atol=1e-6)
+    assert not np.allclose(start[0] - IMAGES[0], start[1] - IMAGES[1])
+
+
+def test_random_starts_are_uniform_in_their_ball():
+    """l-infinity: coordinates uniform in [-eps, eps]. l2 in dimension d: (r / eps)^d uniform."""
+    images = np.full((400, 2, 2, 1), 0.5, np.float32)
+    linf = PGD(lambda x: x, (2, 2, 1), "linf").random_start(images, 0.2) - images
+    assert kstest(np.ravel(linf) / 0.2, "uniform", args=(-1, 2)).pvalue > 0.01
+    l2 = PGD(lambda x: x, (2, 2, 1), "l2").random_start(images, 0.2) - images
+    radii = np.linalg.norm(l2.numpy().reshape(400, 4), axis=1) / 0.2
+    assert kstest(radii**4, "uniform").pvalue > 0.01
+    assert np.abs(l2.numpy().mean(axis=0)).max() < 0.02
+
+
+def test_compiles_once_for_every_radius_and_batch(network):
+    traces = []
+
+    def counted(images):
+        traces.append(images.shape)
+        return network(images)
+
+    attack = PGD(counted, SHAPE)
+    first = attack(IMAGES, LABELS, IMAGES, eps=0.1, step_size=0.03, steps=2)
+    seen = len(traces)
+    attack(IMAGES, LABELS, IMAGES, eps=0.2, step_size=0.05, steps=5)
+    assert len(traces) == seen
+    assert first.shape == IMAGES.shape
+
+
+def test_worst_case_over_restarts_breaks_more_than_one_start(network):
+    """A weak attack: one tiny step. What any restart breaks must be broken in the result."""
+    options = {"eps": 0.3, "step_size": 1e-4, "steps": 1}
+    predictions = np.argmax(network(IMAGES), axis=1)
+    attack = PGD(network, SHAPE)
+    broken = np.zeros(6, bool)
+    for restart in range(8):
+        start = attack.random_start(IMAGES, 0.3, restart_seed(0, restart))
+        found = attack(IMAGES, predictions, start, **options)
+        broken |= np.argmax(network(found), axis=1) != predictions
+    assert 0 < broken.sum() < 6
+    result = pgd(network, IMAGES, predictions, restarts=8, **options)
+    np.testing.assert_array_equal(np.argmax(network(result), axis=1) != predictions, broken)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"eps": -0.1},
+        {"eps": float("nan")},
+        {"step_size": -1.0},
+        {"steps": 0},
+        {"restarts": 0},
+        {"norm": "l1"},
+        {"losses": ()},
+        {"losses": ("hinge",)},
+    ],
+)
+def test_bad_settings_are_refused_by_name(values):
+    (name,) = values
+    with pytest.raises(ValueError, match=f"^{name} must be .* Received"):
+        PGDConfig(**{"eps": 0.1, "step_size": 0.02, "steps": 10, **values})
+    if name in ("norm", "losses"):
+        option = {"norm": values[name]} if name == "norm" else {"loss": "hinge"}
+        with pytest.raises(ValueError, match="must be one of"):
+            PGD(lambda x: x, SHAPE, **option)

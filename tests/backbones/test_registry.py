@@ -1,0 +1,45 @@
+"""Building backbones by name."""
+
+import numpy as np
+import pytest
+
+from clustr_tf.backbones import BACKBONES, BackboneConfig, build_backbone
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+@pytest.mark.parametrize("input_shape", [(8, 8, 1), (32, 32, 3), (9, 12, 2)])
+def test_embeddings_are_finite_vectors(name, input_shape):
+    model = build_backbone(name, input_shape, width=2)
+    images = np.random.default_rng(0).normal(size=(3, *input_shape)).astype(np.float32)
+    embeddings = np.asarray(model(images))
+    assert embeddings.shape == (3, model.output_shape[-1])
+    assert np.isfinite(embeddings).all()
+    assert embeddings.std() > 0
+
+
+def test_small_cnn_by_its_docstring():
+    """8x8 -> stride 2 -> 4x4 -> 2x2 windows -> 2x2 of 4*width channels = 16 * width."""
+    assert build_backbone("small_cnn", (8, 8, 1), width=32).output_shape == (None, 512)
+
+
+@pytest.mark.parametrize(
+    ("name", "input_shape", "options"),
+    [
+        ("resnet50", (32, 32, 3), {}),
+        ("resnet18", (32, 32), {}),
+        ("resnet18", (0, 32, 3), {}),
+        ("resnet18", (4, 32, 3), {}),
+        ("resnet18", (32, 32, 3), {"width": 0}),
+        ("small_cnn", (3, 8, 1), {}),
+        ("small_cnn", (8, 8, 1), {"width": 0}),
+    ],
+)
+def test_bad_arguments_are_refused(name, input_shape, options):
+    with pytest.raises(ValueError, match="Received"):
+        build_backbone(name, input_shape, **options)
+
+
+@pytest.mark.parametrize("values", [("vgg", 4), ("small_cnn", 0)])
+def test_bad_config_is_refused(values):
+    with pytest.raises(ValueError, match="Received"):
+        BackboneConfig(*values)

@@ -1,0 +1,50 @@
+"""Settings refuse what cannot work, in one line."""
+
+import pytest
+
+from clustr_tf.training.settings import ClusteringConfig, OptimizerConfig, TrainingConfig
+from clustr_tf.training.trainer import learning_rate
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (ClusteringConfig, {"clusters_per_class": 0}),
+        (ClusteringConfig, {"clusters_per_batch": 1}),
+        (ClusteringConfig, {"examples_per_cluster": 0}),
+        (ClusteringConfig, {"nearest": 0}),
+        (ClusteringConfig, {"kmeans_starts": 0}),
+        (ClusteringConfig, {"kmeans_iterations": 0}),
+        (OptimizerConfig, {"learning_rate": 0.0}),
+        (OptimizerConfig, {"learning_rate": float("nan")}),
+        (OptimizerConfig, {"decay": 0.0}),
+        (OptimizerConfig, {"decay": 1.5}),
+        (OptimizerConfig, {"milestones": (60, 30)}),
+        (OptimizerConfig, {"milestones": (0, 30)}),
+        (TrainingConfig, {"epochs": 0}),
+        (TrainingConfig, {"seed": -1}),
+        (TrainingConfig, {"steps_per_epoch": 0}),
+        (TrainingConfig, {"strategy": "tpu"}),
+    ],
+)
+def test_out_of_range_values_are_refused_by_name(section, values):
+    good = {
+        ClusteringConfig: {
+            "clusters_per_class": 2,
+            "clusters_per_batch": 12,
+            "examples_per_cluster": 20,
+        },
+        OptimizerConfig: {"learning_rate": 1e-4},
+        TrainingConfig: {"epochs": 90},
+    }[section]
+    section(**good)
+    (name,) = values
+    with pytest.raises(ValueError, match=f"^{name} must be .* Received: "):
+        section(**{**good, **values})
+
+
+def test_published_learning_rates():
+    """1e-4, a tenth after epochs 30 and 60: epochs 0-29, 30-59, 60-89."""
+    config = OptimizerConfig(1e-4, milestones=(30, 60), decay=0.1)
+    for epoch, expected in [(0, 1e-4), (29, 1e-4), (30, 1e-5), (59, 1e-5), (60, 1e-6), (89, 1e-6)]:
+        assert learning_rate(config, epoch) == pytest.approx(expected)
