@@ -99,9 +99,8 @@ class NeighbourhoodSampler:
         self._impostors: dict[int, np.ndarray] = {}
         known = np.isfinite(self._losses)
         self._known_counts = np.bincount(assignments[known], minlength=len(centroids))
-        self._loss_sums = np.bincount(
-            assignments[known], weights=self._losses[known], minlength=len(centroids)
-        )
+        self._loss_sums = np.zeros(len(centroids))
+        np.add.at(self._loss_sums, assignments[known], self._losses[known])
 
     @property
     def cluster_losses(self) -> np.ndarray:
