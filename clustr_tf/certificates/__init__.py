@@ -1,1 +1,17 @@
 """Certified radii: margins in embedding space, Lipschitz bounds and what joins them."""
+
+from clustr_tf.certificates.certify import Certificates, certify_embeddings
+from clustr_tf.certificates.layer_bounds import layer_bound
+from clustr_tf.certificates.lipschitz import LipschitzBound, lipschitz_bound
+from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
+from clustr_tf.certificates.soft_score import soft_score_radius
+
+__all__ = [
+    "Certificates",
+    "LipschitzBound",
+    "certify_embeddings",
+    "layer_bound",
+    "lipschitz_bound",
+    "nearest_cluster_radius",
+    "soft_score_radius",
+]

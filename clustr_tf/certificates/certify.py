@@ -1,0 +1,121 @@
+"""Everything that is proved about a batch of embeddings: for commands and for serving."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
+from clustr_tf.certificates.soft_score import soft_score_radius
+from clustr_tf.distances import squared_distances
+from clustr_tf.layers.clustering_head import class_log_scores
+
+# One float32 rounding and a few float64 ones: enough for a cast never to round upwards.
+_TOWARDS_ZERO = 1 - 2.0**-22
+
+
+class Certificates(NamedTuple):
+    """Certificates of a batch; radii are l2 in pixels unless named otherwise, 0 means "abstain".
+
+    Attributes:
+        class_id: int64 `[batch]`, the soft classifier's class.
+        certified_radius_l2: float32 `[batch]`, inside which class_id provably stays.
+        certified_radius_linf: float32 `[batch]`, the largest l-infinity ball inside that l2 ball.
+        embedding_margin: float32 `[batch]`, the radius in embedding space, rounding subtracted.
+        nearest_cluster: int64 `[batch]`.
+        nearest_cluster_radius_l2: float32 `[batch]`, of the nearest-cluster classifier.
+        runner_up_class_id: int64 `[batch]`, the class with the second highest log-score.
+        squared_distances: float32 `[batch, C*K]`.
+        log_scores: float32 `[batch, C]`.
+    """
+
+    class_id: Any
+    certified_radius_l2: Any
+    certified_radius_linf: Any
+    embedding_margin: Any
+    nearest_cluster: Any
+    nearest_cluster_radius_l2: Any
+    runner_up_class_id: Any
+    squared_distances: Any
+    log_scores: Any
+
+
+def certify_embeddings(
+    embeddings: Any,
+    centroids: Any,
+    variance: Any,
+    clusters_per_class: int,
+    nearest: int | None,
+    lipschitz: float,
+    rounding: float,
+    num_pixels: int,
+    method: str = "pairwise",
+) -> Certificates:
+    """Classes and certified radii of a batch of float32 embeddings.
+
+    Scores and radii are computed in float64. The float32 embedding of the image and that of any
+    changed image are each within `rounding` of the exact ones: 2 * rounding is subtracted in
+    embedding space, the rest divided by the Lipschitz bound, the result rounded towards zero. Where
+    the soft and the nearest-cluster classifier disagree, or an embedding is not finite, the radii
+    are 0.
+
+    WARNING: the radii hold for l2 changes (and by |d|_2 <= sqrt(num_pixels) |d|_inf for l-infinity)
+    that keep pixels in [0, 1], for the very weights that `lipschitz` and `rounding` were computed
+    from, in float32. They say nothing about other norms, changed weights or lower precision.
+
+    Args:
+        embeddings: `[batch, dim]`.
+        centroids: `[C*K, dim]`.
+        variance: sigma^2, scalar.
+        clusters_per_class: K.
+        nearest: L; None for all clusters.
+        lipschitz: proved bound from pixel l2 to embedding l2.
+        rounding: proved bound of the forward pass's rounding, in embedding l2.
+        num_pixels: H * W * C.
+        method: of the nearest-cluster radius: "nearest", "pairwise" or "exact".
+
+    Returns:
+        The certificates.
+
+    Raises:
+        ValueError: as `nearest_cluster_radius` and `soft_score_radius`.
+
+    Example:
+        >>> certify_embeddings(z, head.centroids, head.variance, 2, None, 31.0, 1e-4, 64)
+    """
+    embeddings = ops.cast(embeddings, "float64")
+    centroids, variance = ops.cast(centroids, "float64"), ops.cast(variance, "float64")
+    finite = ops.all(ops.isfinite(embeddings), axis=1)
+    # NaN would pass through every comparison; the row is marked as not certified below.
+    embeddings = ops.where(ops.expand_dims(finite, 1), embeddings, 0)
+    class_id, soft_radius = soft_score_radius(
+        embeddings, centroids, variance, clusters_per_class, nearest
+    )
+    nearest_class, nearest_radius = nearest_cluster_radius(
+        embeddings, centroids, clusters_per_class, method
+    )
+    certified = finite & ops.equal(class_id, nearest_class)
+    slack = 2 * rounding
+
+    def margin(radius: Any) -> Any:
+        return ops.where(certified, ops.maximum(radius - slack, 0), 0)
+
+    soft_margin = margin(soft_radius)
+    distances = squared_distances(embeddings, centroids)
+    ranked = None if nearest is None or nearest >= centroids.shape[0] else nearest
+    log_scores = class_log_scores(distances, variance, clusters_per_class, ranked)
+    return Certificates(
+        class_id=class_id,
+        certified_radius_l2=_float32_below(soft_margin / lipschitz),
+        certified_radius_linf=_float32_below(soft_margin / lipschitz / np.sqrt(num_pixels)),
+        embedding_margin=_float32_below(soft_margin),
+        nearest_cluster=ops.cast(ops.argmin(distances, axis=1), "int64"),
+        nearest_cluster_radius_l2=_float32_below(margin(nearest_radius) / lipschitz),
+        runner_up_class_id=ops.cast(ops.top_k(log_scores, 2)[1][:, 1], "int64"),
+        squared_distances=ops.cast(distances, "float32"),
+        log_scores=ops.cast(log_scores, "float32"),
+    )
+
+
+def _float32_below(values: Any) -> Any:
+    return ops.cast(values * _TOWARDS_ZERO, "float32")
