@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from clustr_tf.errors import InputError
@@ -100,6 +100,7 @@ def run(main: Callable[[], None], default_config: Path | None = None) -> None:
     """
     # TensorFlow's C++ start-up messages would bury ours; its errors still arrive as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.set_verbosity(logging.WARNING)
     if default_config:
         _define_config(default_config)
 

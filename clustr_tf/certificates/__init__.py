@@ -2,7 +2,7 @@
 
 from clustr_tf.certificates.certify import Certificates, certify_embeddings
 from clustr_tf.certificates.layer_bounds import layer_bound
-from clustr_tf.certificates.lipschitz import LipschitzBound, lipschitz_bound
+from clustr_tf.certificates.lipschitz import LipschitzBound, embed_with_norms, lipschitz_bound
 from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
 from clustr_tf.certificates.soft_score import soft_score_radius
 
@@ -10,6 +10,7 @@ __all__ = [
     "Certificates",
     "LipschitzBound",
     "certify_embeddings",
+    "embed_with_norms",
     "layer_bound",
     "lipschitz_bound",
     "nearest_cluster_radius",

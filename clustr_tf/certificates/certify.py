@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from clustr_tf.certificates.lipschitz import LipschitzBound
 from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
 from clustr_tf.certificates.soft_score import soft_score_radius
 from clustr_tf.distances import squared_distances
@@ -42,35 +43,35 @@ class Certificates(NamedTuple):
 
 def certify_embeddings(
     embeddings: Any,
+    norms: Any,
     centroids: Any,
     variance: Any,
     clusters_per_class: int,
     nearest: int | None,
-    lipschitz: float,
-    rounding: float,
+    bound: LipschitzBound,
     num_pixels: int,
     method: str = "pairwise",
 ) -> Certificates:
     """Classes and certified radii of a batch of float32 embeddings.
 
-    Scores and radii are computed in float64. The float32 embedding of the image and that of any
-    changed image are each within `rounding` of the exact ones: 2 * rounding is subtracted in
-    embedding space, the rest divided by the Lipschitz bound, the result rounded towards zero. Where
-    the soft and the nearest-cluster classifier disagree, or an embedding is not finite, the radii
-    are 0.
+    Scores and radii are computed in float64. The rounding errors of the float32 embeddings of the
+    image and of one changed by r add up to at most slack + growth * r (see `LipschitzBound`): a
+    margin m in embedding space gives the radius (m - slack) / (gain + growth), which is rounded
+    towards zero. Where the soft and the nearest-cluster classifier disagree, or an embedding is
+    not finite, the radii are 0.
 
-    WARNING: the radii hold for l2 changes (and by |d|_2 <= sqrt(num_pixels) |d|_inf for l-infinity)
-    that keep pixels in [0, 1], for the very weights that `lipschitz` and `rounding` were computed
-    from, in float32. They say nothing about other norms, changed weights or lower precision.
+    WARNING: the radii hold for l2 changes (and by |d|_2 <= sqrt(num_pixels) |d|_inf for
+    l-infinity) that keep pixels in [0, 1], for the very weights that `bound` was computed from, in
+    float32. They say nothing about other norms, changed weights or lower precision.
 
     Args:
-        embeddings: `[batch, dim]`.
+        embeddings: `[batch, dim]`, of `embed_with_norms`.
+        norms: float64 `[batch, layers]`, likewise.
         centroids: `[C*K, dim]`.
         variance: sigma^2, scalar.
         clusters_per_class: K.
         nearest: L; None for all clusters.
-        lipschitz: proved bound from pixel l2 to embedding l2.
-        rounding: proved bound of the forward pass's rounding, in embedding l2.
+        bound: `lipschitz_bound` of the network.
         num_pixels: H * W * C.
         method: of the nearest-cluster radius: "nearest", "pairwise" or "exact".
 
@@ -81,11 +82,12 @@ def certify_embeddings(
         ValueError: as `nearest_cluster_radius` and `soft_score_radius`.
 
     Example:
-        >>> certify_embeddings(z, head.centroids, head.variance, 2, None, 31.0, 1e-4, 64)
+        >>> embeddings, norms = embed_with_norms(network, images)
+        >>> certify_embeddings(embeddings, norms, centroids, variance, 2, None, bound, 64)
     """
     embeddings = ops.cast(embeddings, "float64")
     centroids, variance = ops.cast(centroids, "float64"), ops.cast(variance, "float64")
-    finite = ops.all(ops.isfinite(embeddings), axis=1)
+    finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(ops.isfinite(norms), axis=1)
     # NaN would pass through every comparison; the row is marked as not certified below.
     embeddings = ops.where(ops.expand_dims(finite, 1), embeddings, 0)
     class_id, soft_radius = soft_score_radius(
@@ -95,7 +97,8 @@ def certify_embeddings(
         embeddings, centroids, clusters_per_class, method
     )
     certified = finite & ops.equal(class_id, nearest_class)
-    slack = 2 * rounding
+    slack = bound.rounding(ops.cast(norms, "float64"))
+    lipschitz = bound.gain + bound.growth
 
     def margin(radius: Any) -> Any:
         return ops.where(certified, ops.maximum(radius - slack, 0), 0)

@@ -17,6 +17,16 @@ from keras import layers
 # dimension times 2^-53, far below this for any matrix met here.
 _SVD_SLACK = 1 + 1e-9
 
+_EXACT_LAYERS = (
+    layers.Activation,
+    layers.Dropout,
+    layers.Flatten,
+    layers.MaxPooling2D,
+    layers.ReLU,
+    layers.Reshape,
+    layers.ZeroPadding2D,
+)
+
 
 @dataclass(frozen=True)
 class LayerBound:
@@ -59,6 +69,11 @@ def layer_bound(layer: keras.layers.Layer) -> LayerBound:
         f"layer {layer.name!r} must be of a type with a proved Lipschitz bound. "
         f"Received: {type(layer).__name__}"
     )
+
+
+def rounds(layer: keras.layers.Layer) -> bool:
+    """Whether a layer can round in float32; the bounds of one that cannot have no terms."""
+    return not isinstance(layer, _EXACT_LAYERS)
 
 
 @layer_bound.register(layers.Flatten)

@@ -7,6 +7,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from clustr_tf.certificates.clusters import (
+    checked_inputs,
+    of_own_class,
+    smallest_of_others,
+    squared_gaps,
+)
 from clustr_tf.distances import squared_distances
 
 METHODS = ("nearest", "pairwise", "exact")
@@ -23,7 +29,7 @@ def nearest_cluster_radius(
     """Class of the nearest centroid and an l2 radius in which it provably stays.
 
     With d_ij the signed distance from z to the bisector of the centroids i and j, A the clusters
-    of the predicted class and j any other cluster:
+    of the predicted class and j any cluster of another class:
 
     - "nearest": min_j d_ij for the nearest cluster i alone; for K = 1 the paper's theorem.
     - "pairwise": min_j max_{i in A} d_ij. To be closer to j than to every i in A, z must cross
@@ -31,169 +37,147 @@ def nearest_cluster_radius(
     - "exact": min_j of the distance to the intersection of the half-spaces
       {z': |z' - mu_j| <= |z' - mu_i|, i in A}; tight in embedding space.
 
-    They never decrease in this order.
+    They never decrease in this order. The time of "exact" doubles with each cluster of a class.
 
     WARNING: the radius holds for this classifier (not for the soft scores), for l2 changes and only
-    if `lipschitz` is a proved upper bound for the map from the changed quantity to embeddings.
+    if `lipschitz` is a proved upper bound for the map from the changed quantity to embeddings. It
+    is computed in the dtype of the inputs: in float32 its last digits are not proved.
 
     Args:
-        embeddings: `[batch, dim]`, floating.
+        embeddings: `[batch, dim]`.
         centroids: `[C*K, dim]`, cluster j of class j // K, at least two classes.
-        clusters_per_class: K; "exact" takes at most 8, as it visits all subsets of a class.
+        clusters_per_class: K; at most 8 for "exact".
         method: one of the three above.
         lipschitz: Lipschitz bound; 1 gives radii in embedding space.
 
     Returns:
-        Predicted class int64 `[batch]` and radius `[batch]` >= 0 of the embeddings' dtype.
+        Predicted class int64 `[batch]` and radius `[batch]` >= 0, float64 if an input is.
 
     Raises:
-        ValueError: if method, clusters_per_class or lipschitz are not as above.
+        ValueError: if an argument is not as above.
 
     Example:
         >>> nearest_cluster_radius([[1.0]], [[0.0], [4.0]], clusters_per_class=1)  # [0], [1.]
 
     Reference:
-        Alfarra et al., arXiv 2006.07682, theorem 1 ("nearest", K = 1); the others: docs.
+        Alfarra et al., arXiv 2006.07682, theorem 1 ("nearest", K = 1).
     """
-    embeddings, centroids = ops.convert_to_tensor(embeddings), ops.convert_to_tensor(centroids)
-    _check(centroids.shape[0], clusters_per_class, method, lipschitz)
-    distances = squared_distances(embeddings, centroids)
-    nearest = ops.argmin(distances, axis=1)
-    predicted = nearest // clusters_per_class
-    between = squared_distances(centroids, centroids)
-    if method == "nearest":
-        own = ops.expand_dims(nearest, 1)
-    else:
-        own = ops.expand_dims(predicted, 1) * clusters_per_class + ops.arange(
-            clusters_per_class, dtype=predicted.dtype
-        )
-    bisectors = _bisector_distances(distances, between, own)
-    to_competitors = ops.max(bisectors, axis=1)
-    if method == "exact":
-        to_competitors = ops.maximum(
-            to_competitors,
-            _intersection_distances(bisectors, distances, between, predicted, clusters_per_class),
-        )
-    competitor_class = ops.arange(centroids.shape[0], dtype=predicted.dtype) // clusters_per_class
-    is_own = ops.equal(competitor_class, ops.expand_dims(predicted, 1))
-    to_competitors = ops.where(is_own, np.inf, to_competitors)
-    radius = ops.maximum(ops.min(to_competitors, axis=1), 0) / lipschitz
-    return ops.cast(predicted, "int64"), radius
-
-
-def _check(num_clusters: int, clusters_per_class: int, method: str, lipschitz: float) -> None:
+    embeddings, centroids = checked_inputs(embeddings, centroids, clusters_per_class, lipschitz)
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}. Received: {method!r}")
-    if clusters_per_class < 1 or num_clusters % clusters_per_class:
-        raise ValueError(
-            f"clusters_per_class must divide the {num_clusters} centroids. "
-            f"Received: {clusters_per_class}"
-        )
-    if num_clusters < 2 * clusters_per_class:
-        raise ValueError(
-            f"centroids must belong to at least 2 classes. Received: {num_clusters} of one class"
-        )
     if method == "exact" and clusters_per_class > _MOST_CLUSTERS_FOR_EXACT:
         raise ValueError(
             f'clusters_per_class must be at most {_MOST_CLUSTERS_FOR_EXACT} for method="exact"; '
             f'use "pairwise". Received: {clusters_per_class}'
         )
-    if not 0 < lipschitz < np.inf:
-        raise ValueError(f"lipschitz must be above 0 and finite. Received: {lipschitz}")
+    distances = squared_distances(embeddings, centroids)
+    nearest = ops.argmin(distances, axis=1)
+    predicted = nearest // clusters_per_class
+    gaps = ops.sqrt(squared_gaps(centroids, clusters_per_class))
+    bisectors = _bisector_distances(distances, gaps, predicted)
+    if method == "nearest":
+        row = ops.reshape(nearest % clusters_per_class, (-1, 1, 1))
+        to_competitors = ops.take_along_axis(bisectors, row, axis=1)[:, 0]
+    else:
+        to_competitors = ops.max(bisectors, axis=1)
+    if method == "exact":
+        to_regions = _intersection_distances(bisectors, distances, centroids, gaps, predicted)
+        to_competitors = ops.maximum(to_competitors, to_regions)
+    by_class = ops.reshape(
+        to_competitors, (ops.shape(to_competitors)[0], -1, clusters_per_class)
+    )
+    radius = smallest_of_others(ops.min(by_class, axis=2), predicted)
+    return ops.cast(predicted, "int64"), ops.maximum(radius, 0) / lipschitz
 
 
-def _bisector_distances(distances: Any, between: Any, own: Any) -> Any:
-    """Signed distances d_ij to the bisectors of own cluster i and any cluster j.
+def _bisector_distances(distances: Any, gaps: Any, predicted: Any) -> Any:
+    """Signed distances d_ij from z to the bisectors of the own clusters i and any cluster j.
 
-    Two centroids in one place have no bisector: the distance is then 0.
+    Centroids in one place have no bisector: a point is as far from one as from the other, and the
+    distance counts as 0.
 
     Args:
         distances: squared distances to the centroids, `[batch, J]`.
-        between: squared distances between the centroids, `[J, J]`.
-        own: ids of the own clusters, `[batch, I]`.
+        gaps: distances between the centroids, `[C, K, J]`.
+        predicted: `[batch]`.
 
     Returns:
-        `[batch, I, J]`.
+        `[batch, K, J]`.
     """
-    to_own = ops.take_along_axis(distances, own, axis=1)
-    gaps = ops.sqrt(ops.take(between, own, axis=0))
-    differences = ops.expand_dims(distances, 1) - ops.expand_dims(to_own, 2)
+    gaps = ops.take(gaps, predicted, axis=0)
+    to_own = ops.expand_dims(of_own_class(distances, predicted, gaps.shape[1]), 2)
     apart = gaps > 0
+    differences = ops.expand_dims(distances, 1) - to_own
     return ops.where(apart, differences / (2 * ops.where(apart, gaps, 1)), 0)
 
 
 def _intersection_distances(
-    bisectors: Any, distances: Any, between: Any, predicted: Any, clusters_per_class: int
+    bisectors: Any, distances: Any, centroids: Any, gaps: Any, predicted: Any
 ) -> Any:
     """Distances to the regions that are closer to a competitor than to every own cluster.
 
-    The region of competitor j is an intersection of |A| half-spaces with unit normals u_i and
-    distances d_ij. Any combination l >= 0 of them implies the half-space at distance
-    l.d / |sum_i l_i u_i|, which bounds the region's distance from below: a wrong l can only give
-    a smaller radius. At the optimum l solves G_S l = d_S for the Gram matrix G_S of an independent
-    active set S, so that the maximum over all sets S is exact.
+    The region of competitor j is {z + x: u_i.x >= d_ij for all i in A}, u_i the unit normals.
+    Any combination l >= 0 implies (sum_i l_i u_i).x >= l.d, hence |x| >= l.d / |sum_i l_i u_i|:
+    the value is sound for whatever l, so that an inaccurate l can only make it smaller. By the
+    Karush-Kuhn-Tucker conditions and Caratheodory's theorem the nearest point has an independent
+    active set S with l = G_S^-1 d_S >= 0, G the Gram matrix of the normals: the largest value over
+    all sets S is exact. Sets of one are the bisectors themselves.
 
     Args:
         bisectors: d_ij `[batch, K, J]`.
         distances: squared distances to the centroids, `[batch, J]`.
-        between: squared distances between the centroids, `[J, J]`.
+        centroids: `[J, dim]`.
+        gaps: distances between the centroids, `[C, K, J]`.
         predicted: `[batch]`.
-        clusters_per_class: K.
 
     Returns:
         `[batch, J]`, at least 0.
     """
-    # The competitor's own centroid lies in its region.
-    nearest_possible = ops.sqrt(distances)
-    gram = _gram_matrices(between, clusters_per_class)
+    gram = _gram_matrices(centroids, gaps)
+    clusters_per_class = gaps.shape[1]
+    rounding = _gram_rounding(centroids)
     result = ops.zeros_like(distances)
     bisectors = ops.transpose(bisectors, (0, 2, 1))
     for size in range(2, clusters_per_class + 1):
-        for subset in combinations(range(clusters_per_class), size):
-            rows = list(subset)
-            sub_gram = ops.take(ops.take(gram, rows, axis=2), rows, axis=3)
-            inverse = ops.take(_regularised_inverse(sub_gram), predicted, axis=0)
-            sub_gram = ops.take(sub_gram, predicted, axis=0)
-            to_bisectors = ops.take(bisectors, rows, axis=2)
+        for subset in map(list, combinations(range(clusters_per_class), size)):
+            of_classes = ops.take(ops.take(gram, subset, axis=2), subset, axis=3)
+            # The shift exceeds the rounding of the Gram matrix: an inverse exists even for
+            # dependent normals, whose set is never needed.
+            shifted = of_classes + size * rounding * ops.eye(size, dtype=gram.dtype)
+            inverse = ops.take(ops.inv(shifted), predicted, axis=0)
+            to_bisectors = ops.take(bisectors, subset, axis=2)
             weights = ops.relu(ops.einsum("bjst,bjt->bjs", inverse, to_bisectors))
+            own = ops.take(of_classes, predicted, axis=0)
+            # Normals that nearly cancel must not make the divisor too small, the radius too large.
+            squared_normal = ops.einsum("bjs,bjst,bjt->bj", weights, own, weights)
+            squared_normal += rounding * ops.square(ops.sum(weights, axis=2))
             offset = ops.sum(weights * to_bisectors, axis=2)
-            squared_normal = ops.einsum("bjs,bjst,bjt->bj", weights, sub_gram, weights)
-            defined = (offset > 0) & (squared_normal > 0)
-            normal = ops.sqrt(ops.where(defined, squared_normal, 1))
-            found = ops.where(defined, offset / normal, 0)
-            result = ops.maximum(result, ops.minimum(found, nearest_possible))
-    return result
+            usable = (offset > 0) & (squared_normal > 0)
+            found = ops.where(usable, offset / ops.sqrt(ops.where(usable, squared_normal, 1)), 0)
+            result = ops.maximum(result, found)
+    # The competitor's own centroid lies in its region.
+    return ops.minimum(result, ops.sqrt(distances))
 
 
-def _gram_matrices(between: Any, clusters_per_class: int) -> Any:
+def _gram_matrices(centroids: Any, gaps: Any) -> Any:
     """Gram matrices of the unit normals (mu_j - mu_i) / |mu_j - mu_i|, i in a class.
 
-    By the polarisation identity they need the squared distances alone.
-
     Args:
-        between: `[J, J]`.
-        clusters_per_class: K.
+        centroids: `[J, dim]`.
+        gaps: distances between the centroids, `[C, K, J]`.
 
     Returns:
-        `[C, J, K, K]` for every class and competitor. A normal of length 0 counts as orthogonal to
-        all others, which can only lower the distances computed from it.
+        `[C, J, K, K]` for every class and competitor; a normal of length 0 stays 0.
     """
-    count = between.shape[0]
-    own = np.arange(count).reshape(-1, clusters_per_class)
-    squared = ops.take(between, own, axis=0)  # [C, K, J]
-    squared = ops.transpose(squared, (0, 2, 1))  # [C, J, K]
-    within = ops.stack([ops.take(ops.take(between, i, axis=0), i, axis=1) for i in own])
-    products = (
-        ops.expand_dims(squared, 3) + ops.expand_dims(squared, 2) - ops.expand_dims(within, 1)
-    ) / 2
-    lengths = ops.sqrt(squared)
-    scale = ops.expand_dims(lengths, 3) * ops.expand_dims(lengths, 2)
-    identity = ops.eye(clusters_per_class, dtype=between.dtype)
-    return ops.where(scale > 0, products / ops.where(scale > 0, scale, 1), identity)
+    grams = []
+    for own, lengths in zip(ops.split(centroids, gaps.shape[0]), ops.unstack(gaps), strict=True):
+        differences = ops.expand_dims(centroids, 0) - ops.expand_dims(own, 1)
+        normals = differences / ops.expand_dims(ops.where(lengths > 0, lengths, 1), 2)
+        grams.append(ops.einsum("ijd,kjd->jik", normals, normals))
+    return ops.stack(grams)
 
 
-def _regularised_inverse(gram: Any) -> Any:
-    """Inverses that exist even where normals are parallel; such sets are never needed."""
-    epsilon = float(np.finfo(keras.backend.standardize_dtype(gram.dtype)).eps)
-    ridge = 16 * epsilon * ops.eye(gram.shape[-1], dtype=gram.dtype)
-    return ops.inv(gram + ridge)
+def _gram_rounding(centroids: Any) -> float:
+    """Upper bound of the rounding of a product of two unit normals."""
+    epsilon = float(np.finfo(keras.backend.standardize_dtype(centroids.dtype)).eps)
+    return (centroids.shape[1] + 8) * epsilon

@@ -2,9 +2,14 @@
 
 from typing import Any
 
-import numpy as np
 from keras import ops
 
+from clustr_tf.certificates.clusters import (
+    checked_inputs,
+    of_own_class,
+    smallest_of_others,
+    squared_gaps,
+)
 from clustr_tf.distances import squared_distances
 from clustr_tf.layers.clustering_head import class_log_scores
 
@@ -30,108 +35,77 @@ def soft_score_radius(
     inside which cluster i outranks every other class's clusters together, hence is among the L
     nearest (or only own clusters are) and its class wins.
 
-    WARNING: the radius holds for l2 changes only, and only if `lipschitz` is a proved upper bound
-    for the map from the changed quantity to embeddings.
+    WARNING: the radius holds for l2 changes only, for these centroids and this variance, and only
+    if `lipschitz` is a proved upper bound for the map from the changed quantity to embeddings. It
+    is computed in the dtype of the inputs: in float32 its last digits are not proved.
 
     Args:
-        embeddings: `[batch, dim]`, floating.
+        embeddings: `[batch, dim]`.
         centroids: `[C*K, dim]`, cluster j of class j // K, at least two classes.
         variance: sigma^2 > 0, scalar.
         clusters_per_class: K.
-        nearest: L, None for all clusters.
+        nearest: L; None, or C*K and more, for all clusters.
         lipschitz: Lipschitz bound; 1 gives radii in embedding space.
 
     Returns:
-        Predicted class int64 `[batch]` and radius `[batch]` >= 0 of the embeddings' dtype; 0 where
+        Predicted class int64 `[batch]` and radius `[batch]` >= 0, float64 if an input is; 0 where
         nothing is proved.
 
     Raises:
-        ValueError: if clusters_per_class, nearest or lipschitz are not as above.
+        ValueError: if an argument is not as above.
 
     Example:
         >>> soft_score_radius([[1.0]], [[0.0], [4.0]], 1.0, clusters_per_class=1)  # [0], [1.]
 
     Reference:
-        Alfarra et al., arXiv 2006.07682, theorem 1 (K = 1); the rest: docs.
+        Alfarra et al., arXiv 2006.07682, theorem 1 (K = 1).
     """
-    embeddings, centroids = ops.convert_to_tensor(embeddings), ops.convert_to_tensor(centroids)
-    count = centroids.shape[0]
-    _check(count, clusters_per_class, nearest, lipschitz)
-    ranked = None if nearest is None or nearest >= count else nearest
+    embeddings, centroids = checked_inputs(embeddings, centroids, clusters_per_class, lipschitz)
+    if nearest is not None and nearest < 1:
+        raise ValueError(f"nearest must be None or at least 1. Received: {nearest}")
+    ranked = None if nearest is None or nearest >= centroids.shape[0] else nearest
     variance = ops.cast(variance, embeddings.dtype)
     distances = squared_distances(embeddings, centroids)
-    predicted = ops.argmax(
-        class_log_scores(distances, variance, clusters_per_class, ranked), axis=1
-    )
+    log_scores = class_log_scores(distances, variance, clusters_per_class, ranked)
+    predicted = ops.argmax(log_scores, axis=1)
     find = _tangent_radius if ranked is None else _outranking_radius
     radius = find(distances, centroids, variance, predicted, clusters_per_class)
     return ops.cast(predicted, "int64"), ops.maximum(radius, 0) / lipschitz
 
 
-def _check(count: int, clusters_per_class: int, nearest: int | None, lipschitz: float) -> None:
-    if clusters_per_class < 1 or count % clusters_per_class or count < 2 * clusters_per_class:
-        raise ValueError(
-            f"clusters_per_class must divide the {count} centroids into at least 2 classes. "
-            f"Received: {clusters_per_class}"
-        )
-    if nearest is not None and nearest < 1:
-        raise ValueError(f"nearest must be None or at least 1. Received: {nearest}")
-    if not 0 < lipschitz < np.inf:
-        raise ValueError(f"lipschitz must be above 0 and finite. Received: {lipschitz}")
-
-
 def _tangent_radius(
     distances: Any, centroids: Any, variance: Any, predicted: Any, clusters_per_class: int
 ) -> Any:
-    exponents = -distances / (2 * variance)
+    """min_k sigma^2 m_k / max_{j in B_k} |mubar - mu_j|, `[batch]`."""
     scores = class_log_scores(distances, variance, clusters_per_class)
-    own = _own_clusters(predicted, clusters_per_class)
-    weights = ops.softmax(ops.take_along_axis(exponents, own, axis=1), axis=1)
-    own_centroids = ops.take(centroids, own, axis=0)
-    mean = ops.sum(ops.expand_dims(weights, 2) * own_centroids, axis=1)
-    gaps = ops.sqrt(_largest_by_class(squared_distances(mean, centroids), clusters_per_class))
-    own_score = ops.take_along_axis(scores, ops.expand_dims(predicted, 1), axis=1)
-    return ops.min(_over_others(variance * (own_score - scores), gaps, predicted), axis=1)
+    exponents = -of_own_class(distances, predicted, clusters_per_class) / (2 * variance)
+    weights = ops.expand_dims(ops.softmax(exponents, axis=1), 2)
+    by_class = ops.reshape(centroids, (-1, clusters_per_class, centroids.shape[1]))
+    mean = ops.sum(weights * ops.take(by_class, predicted, axis=0), axis=1)
+    gaps = _largest_by_class(squared_distances(mean, centroids), clusters_per_class)
+    margins = variance * (of_own_class(scores, predicted, 1) - scores)
+    return smallest_of_others(_crossing_distances(margins, gaps), predicted)
 
 
 def _outranking_radius(
     distances: Any, centroids: Any, variance: Any, predicted: Any, clusters_per_class: int
 ) -> Any:
-    exponents = -distances / (2 * variance)
+    """max_{i in A} min_k sigma^2 (a_i - LSE_{B_k} a) / max_{j in B_k} |mu_i - mu_j|, `[batch]`."""
     scores = class_log_scores(distances, variance, clusters_per_class)
-    largest = _largest_by_class(squared_distances(centroids, centroids), clusters_per_class)
-    radius = ops.zeros_like(distances[:, 0])
-    own = _own_clusters(predicted, clusters_per_class)
-    for position in range(clusters_per_class):
-        cluster = own[:, position : position + 1]
-        margins = variance * (ops.take_along_axis(exponents, cluster, axis=1) - scores)
-        gaps = ops.sqrt(ops.take(largest, cluster[:, 0], axis=0))
-        radius = ops.maximum(radius, ops.min(_over_others(margins, gaps, predicted), axis=1))
-    return radius
-
-
-def _own_clusters(predicted: Any, clusters_per_class: int) -> Any:
-    """Ids of the predicted class's clusters, `[batch, K]`."""
-    first = ops.expand_dims(predicted, 1) * clusters_per_class
-    return first + ops.arange(clusters_per_class, dtype=predicted.dtype)
+    exponents = -of_own_class(distances, predicted, clusters_per_class) / (2 * variance)
+    gaps = _largest_by_class(squared_gaps(centroids, clusters_per_class), clusters_per_class)
+    gaps = ops.take(gaps, predicted, axis=0)
+    margins = variance * (ops.expand_dims(exponents, 2) - ops.expand_dims(scores, 1))
+    return ops.max(smallest_of_others(_crossing_distances(margins, gaps), predicted), axis=1)
 
 
 def _largest_by_class(squared: Any, clusters_per_class: int) -> Any:
-    """The largest squared distance to each class's clusters, `[rows, C*K]` -> `[rows, C]`."""
-    by_class = ops.reshape(squared, (ops.shape(squared)[0], -1, clusters_per_class))
-    return ops.max(by_class, axis=2)
+    """The largest distance to each class's clusters, squared `[..., C*K]` -> `[..., C]`."""
+    shape = (-1, *squared.shape[1:-1], squared.shape[-1] // clusters_per_class, clusters_per_class)
+    return ops.sqrt(ops.max(ops.reshape(squared, shape), axis=-1))
 
 
-def _over_others(margins: Any, gaps: Any, predicted: Any) -> Any:
-    """`margins / gaps` for every other class, infinite for the predicted one, `[batch, C]`.
-
-    A gap of 0 leaves the margin unchanged whatever z does: no limit if it is positive, no proof
-    if it is not.
-    """
-    positive = gaps > 0
-    ratio = margins / ops.where(positive, gaps, 1)
-    unlimited = ops.where(margins > 0, np.inf, 0)
-    ratio = ops.where(positive, ratio, ops.cast(unlimited, ratio.dtype))
-    classes = ops.arange(margins.shape[1], dtype=predicted.dtype)
-    is_own = ops.equal(classes, ops.expand_dims(predicted, 1))
-    return ops.where(is_own, np.inf, ratio)
+def _crossing_distances(margins: Any, gaps: Any) -> Any:
+    """How far z can move before a margin is used up; 0 where the centroids coincide."""
+    apart = gaps > 0
+    return ops.where(apart, margins / ops.where(apart, gaps, 1), 0)

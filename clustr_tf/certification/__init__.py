@@ -1,5 +1,5 @@
 """Certified radii of data sets."""
 
-from clustr_tf.certification.images import Certification, certify_images
+from clustr_tf.certification.images import Certification, certify_batch, certify_images
 
-__all__ = ["Certification", "certify_images"]
+__all__ = ["Certification", "certify_batch", "certify_images"]

@@ -1,11 +1,19 @@
 """Certified radii of a data set."""
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
 
-from clustr_tf.certificates import LipschitzBound, certify_embeddings, lipschitz_bound
+from clustr_tf.certificates import (
+    Certificates,
+    LipschitzBound,
+    certify_embeddings,
+    embed_with_norms,
+    lipschitz_bound,
+)
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import to_pixels
 
@@ -22,7 +30,7 @@ class Certification:
         radius_l2: float32 `[N]`, certified l2 radius in pixels of the soft classifier; 0: abstains.
         radius_linf: float32 `[N]`, the same ball's largest l-infinity cube.
         nearest_cluster_radius_l2: float32 `[N]`, of the nearest-cluster classifier.
-        bound: Lipschitz bound and rounding slack that the radii rest on.
+        bound: Lipschitz bound and rounding that the radii rest on.
     """
 
     labels: np.ndarray
@@ -71,19 +79,8 @@ def certify_images(
         >>> certify_images(classifier, dataset.test_images, dataset.test_labels).radius_l2
     """
     bound = lipschitz_bound(classifier.embedder)
-    head = classifier.head
     results = [
-        certify_embeddings(
-            classifier.embed(to_pixels(images[start : start + _BATCH])),
-            head.centroids,
-            head.variance,
-            head.clusters_per_class,
-            head.ranked_clusters,
-            bound.gain,
-            bound.rounding,
-            int(np.prod(classifier.image_shape)),
-            method=method,
-        )
+        certify_batch(classifier, to_pixels(images[start : start + _BATCH]), bound, method)[1]
         for start in range(0, len(images), _BATCH)
     ]
 
@@ -100,3 +97,36 @@ def certify_images(
         nearest_cluster_radius_l2=joined("nearest_cluster_radius_l2"),
         bound=bound,
     )
+
+
+def certify_batch(
+    classifier: Classifier, images: Any, bound: LipschitzBound, method: str = "pairwise"
+) -> tuple[Any, Certificates]:
+    """Embeds and certifies a batch: what commands compute and what the SavedModel serves.
+
+    Args:
+        classifier: with a clustering head.
+        images: float32 `[batch, H, W, C]` in [0, 1].
+        bound: `lipschitz_bound(classifier.embedder)`.
+        method: of the nearest-cluster radius.
+
+    Returns:
+        Embeddings `[batch, dim]` and their certificates.
+
+    Example:
+        >>> embeddings, certificates = certify_batch(classifier, images, bound)
+    """
+    head = classifier.head
+    embeddings, norms = embed_with_norms(classifier.embedder, images)
+    certificates = certify_embeddings(
+        embeddings,
+        norms,
+        head.centroids,
+        head.variance,
+        head.clusters_per_class,
+        head.ranked_clusters,
+        bound,
+        math.prod(classifier.image_shape),
+        method=method,
+    )
+    return embeddings, certificates

@@ -53,7 +53,6 @@ def run_certification(
         "nearest_cluster_method": method,
         "median_nearest_cluster_radius_l2": float(np.median(result.nearest_cluster_radius_l2)),
         "lipschitz_bound": result.bound.gain,
-        "rounding_slack": result.bound.rounding,
         "seconds_per_image": seconds / len(labels),
         "versions": versions(),
     }

@@ -35,7 +35,6 @@ class BriefEvaluation:
             "median_certified_radius_l2": float(np.median(certification.radius_l2)),
             "abstentions": certification.abstentions,
             "lipschitz_bound": certification.bound.gain,
-            "rounding_slack": certification.bound.rounding,
         }
 
 

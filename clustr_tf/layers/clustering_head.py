@@ -178,4 +178,5 @@ def class_log_scores(
 
 
 def _by_class(values: Any, clusters_per_class: int) -> Any:
-    return ops.reshape(values, (ops.shape(values)[0], -1, clusters_per_class))
+    # The number of classes stays known where the batch is dynamic.
+    return ops.reshape(values, (-1, values.shape[1] // clusters_per_class, clusters_per_class))

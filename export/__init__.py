@@ -1,0 +1,1 @@
+"""Programs that turn a workdir into something that serves."""

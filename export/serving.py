@@ -1,0 +1,142 @@
+"""What an exported classifier answers: the four signatures."""
+
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from clustr_tf.certificates import LipschitzBound
+from clustr_tf.certification import certify_batch
+from clustr_tf.classifier import Classifier
+from clustr_tf.layers import ClusteringHead
+from export.decoding import decode_images
+from export.validation import checked_images, checked_radii
+
+Outputs = dict[str, tf.Tensor]
+
+
+class ServingModule(tf.Module):
+    """A classifier's answers with their certificates, as TensorFlow functions.
+
+    Scores and radii are computed by the functions that training and certification use. Input
+    that is not an image in [0, 1] is refused with INVALID_ARGUMENT; nothing is clipped or
+    guessed. One wrong row refuses the whole request.
+
+    WARNING: a radius holds for l2 (and by norm equivalence l-infinity) changes of the pixels, as
+    far as `bound` is a proved bound of this very network computing in float32. A server on a GPU
+    computes in TensorFloat-32 unless it is started with NVIDIA_TF32_OVERRIDE=0.
+
+    Args:
+        classifier: with a `ClusteringHead` and images of 1 or 3 channels.
+        bound: proved Lipschitz bound from pixels to embeddings, standardisation included.
+
+    Raises:
+        ValueError: if the classifier has another head.
+
+    Example:
+        >>> module = ServingModule(classifier, bound)
+        >>> tf.saved_model.save(module, path, signatures=module.signature_functions())
+    """
+
+    def __init__(self, classifier: Classifier, bound: LipschitzBound):
+        super().__init__(name="serving")
+        head = classifier.head
+        if not isinstance(head, ClusteringHead):
+            raise ValueError(
+                "classifier must have a ClusteringHead: other heads have no certificates. "
+                f"Received: {type(head).__name__}"
+            )
+        # Tracked are the variables alone: tracking the Keras model too would store them twice.
+        self.parameters = [variable.value for variable in classifier.variables]
+        self._image_shape = classifier.image_shape
+        self._certify = partial(certify_batch, classifier, bound=bound)
+
+    def serving_default(self, images: tf.Tensor) -> Outputs:
+        """Classes, probabilities and certified radii.
+
+        Args:
+            images: float32 `[batch, H, W, C]` in [0, 1].
+
+        Returns:
+            `class_id` int64 `[batch]`; `probabilities` float32 `[batch, C]`, the softmax of the
+            log-scores; `certified_radius_l2` and `certified_radius_linf` float32 `[batch]` in
+            pixels, 0 where nothing is proved.
+        """
+        _, certificates = self._certify(checked_images(images, self._image_shape))
+        return {
+            "class_id": certificates.class_id,
+            "probabilities": tf.nn.softmax(certificates.log_scores),
+            "certified_radius_l2": certificates.certified_radius_l2,
+            "certified_radius_linf": certificates.certified_radius_linf,
+        }
+
+    def certify(self, images: tf.Tensor, radius_l2: tf.Tensor) -> Outputs:
+        """Certificates, compared with the radii that are asked for.
+
+        Args:
+            images: float32 `[batch, H, W, C]` in [0, 1].
+            radius_l2: float32 `[batch]`, l2 in pixels, at least 0.
+
+        Returns:
+            `class_id`, `nearest_cluster`, `runner_up_class_id` int64, `certified_radius_l2`,
+            `certified_radius_linf`, `embedding_margin` float32 and `is_certified` bool, all
+            `[batch]`. An image is certified if a radius above 0 is proved that is no smaller than
+            the one asked for; asking for 0 asks whether anything is proved at all.
+        """
+        images = checked_images(images, self._image_shape)
+        asked = checked_radii(radius_l2, images)
+        _, certificates = self._certify(images)
+        proved = certificates.certified_radius_l2
+        return {
+            "class_id": certificates.class_id,
+            "certified_radius_l2": proved,
+            "certified_radius_linf": certificates.certified_radius_linf,
+            "embedding_margin": certificates.embedding_margin,
+            "nearest_cluster": certificates.nearest_cluster,
+            "runner_up_class_id": certificates.runner_up_class_id,
+            "is_certified": (proved > 0) & (proved >= asked),
+        }
+
+    def embed(self, images: tf.Tensor) -> Outputs:
+        """Embeddings and their distances to the clusters.
+
+        Args:
+            images: float32 `[batch, H, W, C]` in [0, 1].
+
+        Returns:
+            `embeddings` float32 `[batch, dim]`, `nearest_cluster` int64 `[batch]`,
+            `squared_distances` float32 `[batch, C*K]`.
+        """
+        embeddings, certificates = self._certify(checked_images(images, self._image_shape))
+        return {
+            "embeddings": embeddings,
+            "nearest_cluster": certificates.nearest_cluster,
+            "squared_distances": certificates.squared_distances,
+        }
+
+    def serving_bytes(self, image_bytes: tf.Tensor) -> Outputs:
+        """`serving_default` of encoded images.
+
+        Args:
+            image_bytes: string `[batch]`, PNG or JPEG; see `export.decoding.decode_images`.
+
+        Returns:
+            As `serving_default`.
+        """
+        return self.serving_default(decode_images(image_bytes, self._image_shape))
+
+    def signature_functions(self) -> dict[str, Any]:
+        """The signatures by name, each traced once for batches of any size."""
+        images = tf.TensorSpec((None, *self._image_shape), tf.float32, "images")
+        radii = tf.TensorSpec((None,), tf.float32, "radius_l2")
+        image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
+        inputs = {
+            self.serving_default: [images],
+            self.certify: [images, radii],
+            self.embed: [images],
+            self.serving_bytes: [image_bytes],
+        }
+        return {
+            answer.__name__: tf.function(answer).get_concrete_function(*specs)
+            for answer, specs in inputs.items()
+        }

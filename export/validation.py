@@ -1,0 +1,125 @@
+"""Checks of what a client sent, inside the graph: refused with INVALID_ARGUMENT, never mended.
+
+Each check hands its value on, so that whatever computes with the value runs after the check.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+# Enough values of a shape or a header to read; the assertion's default of 3 hides dimensions.
+_SUMMARIZE = 8
+
+
+def checked(value: tf.Tensor, condition: tf.Tensor, *message: tf.Tensor | str) -> tf.Tensor:
+    """A value once a condition has been found true at run time.
+
+    Args:
+        value: any tensor.
+        condition: bool scalar.
+        *message: strings and tensors that tell what is wrong; the first names the input.
+
+    Returns:
+        `value`; what uses it runs only after the check.
+
+    Raises:
+        tf.errors.InvalidArgumentError: at run time, if the condition is false.
+
+    Example:
+        >>> size = checked(size, size > 0, "size: must be above 0; received", size)
+    """
+    assertion = tf.debugging.Assert(condition, list(message), summarize=_SUMMARIZE)
+    with tf.control_dependencies([assertion]):
+        return tf.identity(value)
+
+
+def checked_batch(name: str, batch: tf.Tensor, shape: Sequence[int]) -> tf.Tensor:
+    """A batch whose rows have the given shape and which is not empty.
+
+    The static shape of a signature is not enforced at run time, and an empty batch fails inside
+    a convolution with words that no client understands.
+
+    Args:
+        name: name of the input, for the message.
+        batch: `[batch, *shape]`.
+        shape: what each row must be.
+
+    Returns:
+        `batch`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: at run time, for another shape or no row at all.
+
+    Example:
+        >>> image_bytes = checked_batch("image_bytes", image_bytes, ())
+    """
+    batch = tf.ensure_shape(batch, (None, *shape))
+    return checked(
+        batch, tf.shape(batch)[0] > 0, f"{name}: the batch is empty; send at least one image"
+    )
+
+
+def checked_images(images: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """Images that are finite and in [0, 1].
+
+    Args:
+        images: float32 `[batch, H, W, C]`.
+        image_shape: (H, W, C).
+
+    Returns:
+        `images`, unchanged.
+
+    Raises:
+        tf.errors.InvalidArgumentError: at run time, for another shape, no image, NaN, infinity
+            or pixels out of range.
+
+    Example:
+        >>> embeddings = classifier.embed(checked_images(images, classifier.image_shape))
+    """
+    images = checked_batch("images", images, image_shape)
+    images = checked(
+        images,
+        tf.reduce_all(tf.math.is_finite(images)),
+        "images: pixels must be finite; received NaN or infinity",
+    )
+    smallest, largest = tf.reduce_min(images), tf.reduce_max(images)
+    return checked(
+        images,
+        (smallest >= 0) & (largest <= 1),
+        "images: pixels must be in [0, 1]; received smallest and largest",
+        smallest,
+        largest,
+    )
+
+
+def checked_radii(radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Radii that are finite, at least 0, and one for each image.
+
+    Args:
+        radii: float32 `[batch]`, l2 in pixels.
+        images: `[batch, H, W, C]`.
+
+    Returns:
+        `radii`, unchanged.
+
+    Raises:
+        tf.errors.InvalidArgumentError: at run time, for another shape, NaN, infinity or a
+            negative radius.
+
+    Example:
+        >>> radii = checked_radii(radii, images)
+    """
+    radii = tf.ensure_shape(radii, (None,))
+    counts = tf.shape(radii)[0], tf.shape(images)[0]
+    radii = checked(
+        radii,
+        tf.equal(*counts),
+        "radius_l2: one radius for each image; received this many radii and images",
+        *counts,
+    )
+    return checked(
+        radii,
+        tf.reduce_all(tf.math.is_finite(radii) & (radii >= 0)),
+        "radius_l2: radii must be finite and at least 0; received",
+        radii,
+    )
