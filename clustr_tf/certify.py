@@ -22,6 +22,7 @@ flags.declare_key_flag("examples")
 
 def main() -> None:
     """Certifies what the flags say."""
+    workdir = required_workdir()
     try:
         radii = tuple(parse_fraction(radius) for radius in _RADII.value)
     except ValueError as error:
@@ -30,7 +31,7 @@ def main() -> None:
         raise InputError(f"--radii must be numbers of at least 0. Received: {_RADII.value}")
     from clustr_tf.certification.run import run_certification
 
-    run_certification(required_workdir(), radii, EXAMPLES.value, _METHOD.value)
+    run_certification(workdir, radii, EXAMPLES.value, _METHOD.value)
 
 
 def cli() -> None:

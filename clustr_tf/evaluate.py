@@ -15,10 +15,11 @@ flags.declare_key_flag("examples")
 
 def main() -> None:
     """Evaluates what the flags say."""
+    workdir = required_workdir()
     from clustr_tf.evaluation.run import run_evaluation
 
     run_evaluation(
-        required_workdir(),
+        workdir,
         attacks=tuple(_ATTACKS.value),
         eps=_EPS.value,
         norm=_NORM.value,

@@ -1,0 +1,231 @@
+"""The commands as a user calls them: help, mistakes, a whole run, an interruption."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ["clustr_tf.train", "clustr_tf.evaluate", "clustr_tf.certify", "export.savedmodel"]
+
+
+def _arguments(command, *flags):
+    return [sys.executable, "-m", command, *flags]
+
+
+def _environment(**more):
+    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT), **more}
+
+
+def _run(command, *flags, cwd, **environment):
+    return subprocess.run(
+        _arguments(command, *flags),
+        cwd=cwd,
+        env=_environment(**environment),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def without_tensorflow(tmp_path):
+    """An import path on which TensorFlow and Keras cannot be imported."""
+    for package in ("tensorflow", "keras"):
+        (tmp_path / "blocked" / package).mkdir(parents=True)
+        (tmp_path / "blocked" / package / "__init__.py").write_text("raise ImportError('blocked')")
+    return f"{tmp_path / 'blocked'}{os.pathsep}{ROOT}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_explains_the_flags_without_tensorflow(command, without_tensorflow, tmp_path):
+    finished = _run(command, "--help", cwd=tmp_path, PYTHONPATH=without_tensorflow)
+    assert finished.returncode == 0, finished.stderr
+    assert f"python -m {command}" in finished.stdout
+    assert "--workdir: folder" in finished.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "line"),
+    [
+        ("train", "--config.training.epoch=3", 'Did you mean "epochs" instead of "epoch"?'),
+        ("train", "--config.training.epochs=three", "invalid literal for int()"),
+        ("train", "--config.evaluation.attack.eps=8//255", "a fraction such as 8/255"),
+        ("train", "--config=missing.py", "missing.py"),
+        ("train", f"--config={ROOT}/configs/cifar10.py:nope", "default, published, thin"),
+        ("train", "--epochs=3", "Unknown command line flag 'epochs'"),
+        ("train", "epochs=3", "unexpected argument 'epochs=3'"),
+        ("evaluate", "--eps=0.1", "--workdir is missing"),
+        ("evaluate", "--norm=l1", "should be one of <linf|l2>"),
+        ("certify", "--workdir=x --radii=a/b", "a fraction such as 8/255"),
+        ("certify", "--workdir=x --radii=-1", "--radii must be numbers of at least 0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(command, flag, line, without_tensorflow, tmp_path):
+    finished = _run(
+        f"clustr_tf.{command}", *flag.split(), cwd=tmp_path, PYTHONPATH=without_tensorflow
+    )
+    assert finished.returncode == 2, finished.stderr
+    assert line in finished.stderr
+    assert len(finished.stderr.splitlines()) == 1
+    assert finished.stderr.startswith("error: ")
+
+
+def test_an_impossible_config_is_refused_before_any_work(tmp_path):
+    finished = _run("clustr_tf.train", "--config.clustering.clusters_per_batch=30", cwd=tmp_path)
+    assert finished.returncode == 2, finished.stderr
+    assert "clusters_per_batch must be at most 19" in finished.stderr.splitlines()[-1]
+    assert "Traceback" not in finished.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A short run of every command in a folder of its own."""
+    cwd = tmp_path_factory.mktemp("user")
+    outputs = {}
+    for command, *flags in [
+        ("clustr_tf.train", "--config.training.epochs=3", "--config.evaluation.examples=100"),
+        ("clustr_tf.evaluate", "--workdir=runs/digits", "--eps=8/255", "--examples=50"),
+        ("clustr_tf.certify", "--workdir=runs/digits", "--radii=0,1/1000", "--examples=60"),
+        ("export.savedmodel", "--workdir=runs/digits"),
+    ]:
+        finished = _run(command, *flags, cwd=cwd)
+        assert finished.returncode == 0, finished.stderr
+        outputs[command] = finished.stdout
+    return cwd, outputs
+
+
+def test_training_leaves_a_complete_workdir(run):
+    cwd, outputs = run
+    root = cwd / "runs" / "digits"
+    names = {path.name for path in root.iterdir()}
+    assert {
+        *("config.json", "model.keras", "checkpoints", "metrics.csv", "summary.json"),
+        *("tensorboard", "embedding.png"),
+    } <= names
+    with (root / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    summary = json.loads((root / "summary.json").read_text())
+    assert summary["examples"] == 100
+    assert 0 <= summary["pgd_accuracy"] <= summary["clean_accuracy"] <= 1
+    assert summary["versions"]["tensorflow"]
+    assert (root / "embedding.png").read_bytes().startswith(b"\x89PNG")
+    text = outputs["clustr_tf.train"]
+    assert text.count("images/s") == 3
+    for expected in ("clean accuracy", "PGD accuracy", "median certified radius", "export.savedm"):
+        assert expected in text
+
+
+def test_evaluation_and_certification_write_their_figures(run):
+    root = run[0] / "runs" / "digits"
+    robustness = json.loads((root / "robustness.json").read_text())
+    assert robustness["eps"] == pytest.approx(8 / 255)
+    assert robustness["examples"] == 50
+    arrays = np.load(root / "robustness.npz", allow_pickle=False)
+    correct = arrays["clean_predictions"] == arrays["labels"]
+    assert robustness["clean_accuracy"] == pytest.approx(correct.mean())
+    assert robustness["worst_case_accuracy"] == pytest.approx(arrays["robust"].mean())
+    certificates = json.loads((root / "certificates.json").read_text())
+    arrays = np.load(root / "certificates.npz", allow_pickle=False)
+    assert len(arrays["radius_l2"]) == certificates["examples"] == 60
+    correct = arrays["predictions"] == arrays["labels"]
+    for entry in certificates["certified_accuracy_l2"]:
+        certified = correct & (arrays["radius_l2"] >= entry["radius"]) & (arrays["radius_l2"] > 0)
+        assert entry["accuracy"] == pytest.approx(certified.mean())
+    np.testing.assert_allclose(arrays["radius_linf"], arrays["radius_l2"] / 8, rtol=1e-6)
+
+
+def test_the_served_certificate_is_the_one_that_certify_prints(run):
+    """In a process without the project: the same radii up to 1e-5 relative."""
+    script = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "images = np.load(sys.argv[2])\n"
+        "serve = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
+        "answer = serve(images=tf.constant(images))\n"
+        "assert not any(name.startswith('clustr_tf') for name in sys.modules)\n"
+        "np.savez(sys.argv[3], **{name: value.numpy() for name, value in answer.items()})\n"
+    )
+    cwd = run[0]
+    from clustr_tf.datasets import DatasetConfig, load_dataset, to_pixels
+
+    images = to_pixels(load_dataset(DatasetConfig("digits")).test_images[:60])
+    np.save(cwd / "images.npy", images)
+    subprocess.run(
+        [sys.executable, "-c", script, "models/clustr/1", "images.npy", "answer.npz"],
+        cwd=cwd,
+        env={**_environment(), "PYTHONPATH": ""},
+        check=True,
+        capture_output=True,
+    )
+    served = np.load(cwd / "answer.npz", allow_pickle=False)
+    printed = np.load(cwd / "runs" / "digits" / "certificates.npz", allow_pickle=False)
+    np.testing.assert_array_equal(served["class_id"], printed["predictions"])
+    assert (printed["radius_l2"] > 0).any()
+    np.testing.assert_allclose(served["certified_radius_l2"], printed["radius_l2"], rtol=1e-4)
+
+
+def test_the_same_command_again_changes_no_figure_and_another_config_is_refused(run):
+    cwd = run[0]
+    root = cwd / "runs" / "digits"
+    metrics = (root / "metrics.csv").read_bytes()
+    again = _run(
+        "clustr_tf.train",
+        "--config.training.epochs=3",
+        "--config.evaluation.examples=100",
+        cwd=cwd,
+    )
+    assert again.returncode == 0, again.stderr
+    assert (root / "metrics.csv").read_bytes() == metrics
+    other = _run("clustr_tf.train", "--config.training.epochs=4", cwd=cwd)
+    assert other.returncode == 2
+    assert "evaluation.examples, training.epochs" in other.stderr
+
+
+def test_evaluating_before_training_says_what_to_do(tmp_path):
+    finished = _run("clustr_tf.certify", "--workdir=nowhere", cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "nowhere is no workdir" in finished.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_workdir_that_resumes_to_the_same_weights(tmp_path):
+    """Interrupted after its first epoch and resumed: metrics as of an uninterrupted run."""
+    flags = ["--config.training.epochs=4", "--config.evaluation.examples=20"]
+    with subprocess.Popen(
+        _arguments("clustr_tf.train", *flags, "--workdir=a"),
+        cwd=tmp_path,
+        env=_environment(PYTHONUNBUFFERED="1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for line in process.stdout:
+            if "images/s" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        _, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert "resumes" in stderr
+    for workdir in ("a", "b"):
+        finished = _run("clustr_tf.train", *flags, f"--workdir={workdir}", cwd=tmp_path)
+        assert finished.returncode == 0, finished.stderr
+
+    def figures(workdir):
+        with (tmp_path / workdir / "metrics.csv").open(newline="") as file:
+            return [
+                [row[name] for name in ("epoch", "loss", "train_accuracy", "variance")]
+                for row in csv.DictReader(file)
+            ]
+
+    assert len(figures("a")) == 4
+    np.testing.assert_allclose(
+        np.array(figures("a"), float), np.array(figures("b"), float), rtol=1e-5
+    )

@@ -1,0 +1,90 @@
+"""The config files: complete, commented, locked, and full-size ones really build."""
+
+import re
+from pathlib import Path
+
+import keras
+import ml_collections
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from clustr_tf.datasets import Dataset
+from clustr_tf.experiment import Experiment, check_fits, read_experiment
+from clustr_tf.objectives import build_objective
+from clustr_tf.training.step import build_step
+from clustr_tf.training.trainer import build_classifier
+from configs import cifar10, digits
+
+CONFIGS = {
+    "digits": digits.get_config(),
+    **{variant: cifar10.get_config(variant) for variant in ("default", "published", "thin")},
+}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_every_config_is_an_experiment(config):
+    assert isinstance(config, ml_collections.ConfigDict)
+    assert isinstance(read_experiment(config.to_dict()), Experiment)
+
+
+@pytest.mark.parametrize("module", [digits, cifar10])
+def test_every_field_has_a_comment_and_only_ml_collections_is_imported(module):
+    text = Path(module.__file__).read_text()
+    assert set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) == {"ml_collections"}
+    fields = [line for line in text.splitlines() if re.match(r'\s+"\w+": [^{]', line)]
+    obvious = {'"name": "resnet18",', '"steps": 20,'}
+    uncommented = [line.strip() for line in fields if "#" not in line]
+    assert set(uncommented) <= obvious
+
+
+def test_published_hyper_parameters():
+    """Those of the paper and the official code for CIFAR-10."""
+    experiment = read_experiment(CONFIGS["published"].to_dict())
+    clustering = experiment.clustering
+    assert (clustering.clusters_per_class, clustering.clusters_per_batch) == (2, 12)
+    assert (clustering.examples_per_cluster, clustering.nearest) == (20, 20)
+    assert (clustering.kmeans_starts, clustering.kmeans_iterations) == (1, 20)
+    assert (experiment.objective.alpha, experiment.objective.epsilon) == (12.5, 1e-8)
+    assert experiment.objective.nearest == 10
+    assert experiment.optimizer.learning_rate == 1e-4
+    assert experiment.optimizer.milestones == (30, 60)
+    assert (experiment.training.epochs, experiment.backbone.width) == (90, 64)
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match="default, published, thin"):
+        cifar10.get_config("huge")
+
+
+@pytest.mark.slow
+def test_the_full_size_config_trains_one_step():
+    """ResNet-18 of width 64 on random images of CIFAR's shape: the loss is finite, weights move."""
+    experiment = read_experiment(CONFIGS["default"].to_dict())
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (200, 32, 32, 3), np.uint8)
+    labels = np.arange(200) % 10
+    dataset = Dataset(
+        "random", images, labels, images, labels, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3
+    )
+    check_fits(experiment, dataset)
+    classifier = build_classifier(experiment, dataset)
+    optimizer = keras.optimizers.Adam(experiment.optimizer.learning_rate)
+    optimizer.build(classifier.trainable_variables)
+    step = build_step(
+        classifier,
+        build_objective(experiment.objective),
+        optimizer,
+        lambda batch, seed: batch,
+        tf.distribute.get_strategy(),
+        experiment.training.jit_compile,
+    )
+    before = keras.ops.convert_to_numpy(classifier.trainable_variables[0]).copy()
+    targets = np.stack([labels, 2 * labels + np.arange(200) // 10 % 2], axis=1)[:24]
+    losses, parts = step(
+        tf.constant(images[:24]), tf.constant(targets), tf.constant([0, 0], tf.int32)
+    )
+    assert losses.shape == (24,)
+    assert np.isfinite(losses).all()
+    assert np.isfinite(float(parts["loss"]))
+    assert not np.array_equal(before, classifier.trainable_variables[0])

@@ -1,0 +1,62 @@
+"""Settings checked together and against the data, in one line that names the field."""
+
+import dataclasses
+
+import pytest
+
+from clustr_tf.datasets import load_dataset
+from clustr_tf.errors import InputError
+from clustr_tf.experiment import changed_fields, check_fits, read_experiment
+from configs import digits
+
+
+def _config(field, value):
+    config = digits.get_config()
+    with config.unlocked():
+        *sections, name = field.split(".")
+        section = config
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    return config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "line"),
+    [
+        # 10 classes with 2 clusters each: one seed and the 18 clusters of the other classes.
+        ("clustering.clusters_per_batch", 20, "must be at most 19: one seed and the 18 clusters"),
+        ("clustering.nearest", 21, "must be at most 20, the number of clusters"),
+        ("objective.nearest", 21, "must be at most 20, the number of clusters"),
+        # The smallest digit class has 174 images, 20.03 % of which are test images.
+        ("clustering.clusters_per_class", 140, "must be at most 139, the size of the smallest"),
+        ("dataset.name", "imagenet", "must be one of ['cifar10', 'digits']"),
+        ("backbone.name", "vgg", "must be one of ['resnet18', 'small_cnn']"),
+        ("objective.name", "magic", "must be one of ['clustr']"),
+        ("evaluation.attack.norm", "l1", "must be one of ['l2', 'linf']"),
+        ("training.strategy", "tpu", "must be one of ['default', 'mirrored']"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(field, value, line):
+    with pytest.raises(InputError) as raised:
+        experiment = read_experiment(_config(field, value))
+        check_fits(experiment, load_dataset(experiment.dataset))
+    assert str(raised.value).startswith(f"config.{field} {line}")
+    assert f"Received: {value!r}" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_largest_possible_settings_fit():
+    experiment = read_experiment(_config("clustering.clusters_per_batch", 19))
+    check_fits(experiment, load_dataset(experiment.dataset))
+
+
+def test_changed_fields_are_named():
+    old = read_experiment(digits.get_config().to_dict())
+    new = dataclasses.replace(
+        old,
+        training=dataclasses.replace(old.training, seed=1, epochs=2),
+        objective=dataclasses.replace(old.objective, alpha=1.0),
+    )
+    assert changed_fields(old, old) == []
+    assert changed_fields(old, new) == ["objective.alpha", "training.epochs", "training.seed"]
