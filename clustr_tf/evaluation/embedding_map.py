@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
@@ -40,16 +42,20 @@ def draw_embedding_map(
     centre_labels = np.arange(len(centroids)) // (len(centroids) // len(class_names))
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.add_subplot()
-    colour = {"cmap": "tab10", "vmin": 0, "vmax": max(len(class_names) - 1, 9)}
-    scatter = axes.scatter(*points.T, c=labels, s=12, alpha=0.7, **colour)
+    colours = colormaps["tab10"].resampled(max(len(class_names), 10))
+    shades = Normalize(0, max(len(class_names) - 1, 9))
+    scatter = axes.scatter(
+        points[:, 0], points[:, 1], s=12, c=labels, alpha=0.7, cmap=colours, norm=shades
+    )
     axes.scatter(
-        *centres.T,
-        c=centre_labels,
+        centres[:, 0],
+        centres[:, 1],
         s=160,
+        c=centre_labels,
         marker="*",
-        edgecolors="black",
-        label="centroid",
-        **colour,
+        edgecolors="k",
+        cmap=colours,
+        norm=shades,
     )
     handles, _ = scatter.legend_elements(num=list(range(len(class_names))))
     axes.legend(handles, class_names, title="class", loc="center left", bbox_to_anchor=(1, 0.5))

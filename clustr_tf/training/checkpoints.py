@@ -55,7 +55,7 @@ def save_checkpoint(folder: Path, state: TrainingState) -> Path:
             arrays[_key(group, index)] = keras.ops.convert_to_numpy(variable)
     path = folder / f"epoch-{state.epoch:04d}.npz"
     with replacing(path) as temporary:
-        np.savez(temporary, **arrays)
+        np.savez(temporary, allow_pickle=False, **arrays)
     for old in _newest_first(folder)[_KEPT:]:
         old.unlink()
     return path
