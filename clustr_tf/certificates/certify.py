@@ -11,8 +11,10 @@ from clustr_tf.certificates.soft_score import soft_score_radius
 from clustr_tf.distances import squared_distances
 from clustr_tf.layers.clustering_head import class_log_scores
 
-# One float32 rounding and a few float64 ones: enough for a cast never to round upwards.
+# More than a float32 rounding and a few float64 ones: the cast then never rounds upwards.
 _TOWARDS_ZERO = 1 - 2.0**-22
+# Below it float32 has fewer digits.
+_SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 
 
 class Certificates(NamedTuple):
@@ -86,10 +88,9 @@ def certify_embeddings(
         >>> certify_embeddings(embeddings, norms, centroids, variance, 2, None, bound, 64)
     """
     embeddings = ops.cast(embeddings, "float64")
-    centroids, variance = ops.cast(centroids, "float64"), ops.cast(variance, "float64")
+    centroids = ops.cast(centroids, "float64")
+    variance = ops.convert_to_tensor(variance, dtype="float64")
     finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(ops.isfinite(norms), axis=1)
-    # NaN would pass through every comparison; the row is marked as not certified below.
-    embeddings = ops.where(ops.expand_dims(finite, 1), embeddings, 0)
     class_id, soft_radius = soft_score_radius(
         embeddings, centroids, variance, clusters_per_class, nearest
     )
@@ -121,4 +122,6 @@ def certify_embeddings(
 
 
 def _float32_below(values: Any) -> Any:
-    return ops.cast(values * _TOWARDS_ZERO, "float32")
+    """Radii as float32, rounded towards zero."""
+    lowered = values * _TOWARDS_ZERO
+    return ops.cast(ops.where(lowered >= _SMALLEST_NORMAL, lowered, 0), "float32")

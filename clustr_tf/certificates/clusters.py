@@ -61,7 +61,8 @@ def squared_gaps(centroids: Any, clusters_per_class: int) -> Any:
 
 def of_own_class(values: Any, predicted: Any, clusters_per_class: int) -> Any:
     """The entries of the predicted class's clusters, `[batch, C*K]` -> `[batch, K]`."""
-    by_class = ops.reshape(values, (ops.shape(values)[0], -1, clusters_per_class))
+    # The number of classes stays known where the batch is dynamic.
+    by_class = ops.reshape(values, (-1, values.shape[1] // clusters_per_class, clusters_per_class))
     return ops.take_along_axis(by_class, ops.reshape(predicted, (-1, 1, 1)), axis=1)[:, 0]
 
 

@@ -25,25 +25,48 @@ def fold_layers(
         The output's value.
 
     Raises:
-        ValueError: if a layer is used more than once.
+        ValueError: if the network is not of that form, or if a layer is used more than once or in
+            training mode.
 
     Example:
         >>> fold_layers(network, images, lambda layer, inputs: layer(*inputs))  # network(images)
     """
+    _check_network(network)
     known = {id(network.inputs[0]): value}
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        # A layer has a node for every use, also in other models. layer.input would not do: that
-        # of a nested model is its own input, not the tensor it was called on.
-        nodes = [node for node in layer._inbound_nodes if node in network._nodes]
-        if len(nodes) != 1:
-            raise ValueError(
-                f"layer {layer.name!r} must be used once to have a proved bound. "
-                f"Received: {len(nodes)} uses"
-            )
-        inputs = [known[id(tensor)] for tensor in nodes[0].input_tensors]
-        nested = isinstance(layer, keras.Model)
-        output = fold_layers(layer, inputs[0], visit) if nested else visit(layer, inputs)
-        known[id(nodes[0].output_tensors[0])] = output
+    visited: set[int] = set()
+    # As the network runs itself. A layer has a node for every use, also in other models, and the
+    # `input` of a nested model is its own, not the tensor it was called on: only nodes tell.
+    for depth in sorted(network._nodes_by_depth, reverse=True):
+        for node in network._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            layer = node.operation
+            if id(layer) in visited:
+                raise ValueError(
+                    f"layer {layer.name!r} must be used once to have a proved bound. "
+                    "Received: a second use"
+                )
+            visited.add(id(layer))
+            if node.arguments.kwargs.get("training"):
+                raise ValueError(
+                    f"layer {layer.name!r} must not be called in training mode. "
+                    "Received: training=True"
+                )
+            inputs = [known[id(tensor)] for tensor in node.input_tensors]
+            nested = isinstance(layer, keras.Model)
+            output = fold_layers(layer, inputs[0], visit) if nested else visit(layer, inputs)
+            known[id(node.output_tensors[0])] = output
     return known[id(network.outputs[0])]
+
+
+def _check_network(network: Any) -> None:
+    if not hasattr(network, "_nodes_by_depth"):
+        raise ValueError(
+            f"network {network.name!r} must be a functional model. "
+            f"Received: {type(network).__name__}"
+        )
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise ValueError(
+            f"network {network.name!r} must have one input and one output. "
+            f"Received: {len(network.inputs)} and {len(network.outputs)}"
+        )

@@ -1,5 +1,6 @@
 """A proved Lipschitz bound of a network, and a bound of its float32 rounding."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,11 +9,11 @@ import numpy as np
 from keras import ops
 
 from clustr_tf.certificates.graph import fold_layers
-from clustr_tf.certificates.layer_bounds import layer_bound, rounds
+from clustr_tf.certificates.layer_bounds import LayerBound, layer_bound, rounds
 
 _UNIT_ROUNDOFF = 2.0**-24
-# Norms are measured in float32; their own rounding is far below one per cent.
-_NORM_INFLATION = 1.01
+# Covers the rounding of the float64 arithmetic here, a small multiple of 1e-16 an operation.
+_FLOAT64_SLACK = 1 + 1e-9
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ class _Bounds:
     """Bounds of one tensor; errors are linear forms (constant, one weight for each norm).
 
     Attributes:
+        shape: of the tensor.
         gain: Lipschitz constant from the pixels.
         error: of the float32 tensor against the exact one, for the image itself.
         changed_error: likewise for an image changed by r, without the part that grows with r.
         growth: that part, divided by r.
     """
 
+    shape: tuple[int, ...]
     gain: float
     error: np.ndarray
     changed_error: np.ndarray
@@ -65,30 +68,34 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
     """Bounds the Lipschitz constant and the rounding of a functional network.
 
     Gains multiply along a path and add up where branches are added. Rounding: a layer that sums
-    n products in float32 errs by at most gamma_n |W| |x|, gamma_n = n u / (1 - n u), u = 2^-24, in
-    any order of summation (Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1),
-    where x is its float32 input; the error grows by the gains of the later layers. The norms of
-    these inputs are measured for every image; for an image changed by r they are larger by at most
-    the layer's gain times r and the errors themselves.
+    n products in float32 errs by at most gamma_{n+2} (|W| |x| + |b|), gamma_n = n u / (1 - n u),
+    u = 2^-24, in any order of summation, where x is its float32 input; the error grows by the
+    gains of the later layers. The norms of these inputs are measured for every image; for an image
+    changed by r they are larger by at most the gain up to there times r and the errors themselves.
 
-    WARNING: the bounds hold for inference, for these very weights and images in [0, 1], and the
-    rounding for IEEE float32 sums of products without underflow: not for bfloat16, float16,
-    TensorFloat-32 or Winograd convolutions. Switch those off where certificates are served.
+    WARNING: the bounds hold for inference and these very weights. The rounding is that of IEEE
+    float32 products and sums, each layer evaluated as written: it does not cover TensorFloat-32
+    (`tf.config.experimental.enable_tensor_float_32_execution(False)` switches it off), bfloat16,
+    float16, Winograd or Fourier convolutions, weights folded into one another, or underflow.
 
     Args:
         network: a functional model of layers known to `layer_bound`, `keras.layers.Add` and nested
-            functional models; images `[batch, H, W, C]` in [0, 1] -> `[batch, dim]`.
+            functional models; images `[batch, H, W, C]` -> `[batch, dim]`.
 
     Returns:
         The bounds. For ordinary (unconstrained) networks the gain is true and large, so that
         certified radii are tiny.
 
     Raises:
-        ValueError: if a layer has no proved bound, does not compute in float32 or float64, or is
-            used more than once.
+        ValueError: if the network is not of that form, or if a layer has no proved bound, does not
+            compute in float32 or float64, is used more than once or in training mode.
 
     Example:
         >>> lipschitz_bound(classifier.embedder).gain
+
+    Reference:
+        Szegedy et al., arXiv 1312.6199, section 4.3 (gains); Higham, "Accuracy and Stability of
+        Numerical Algorithms", section 3.1 (rounding).
     """
     rounding_layers: list[str] = []
 
@@ -97,15 +104,28 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
             rounding_layers.append(layer.name)
 
     fold_layers(network, None, list_layer)
-    no_error = np.zeros(1 + len(rounding_layers))
-    measured = iter(_NORM_INFLATION * np.eye(1 + len(rounding_layers))[1:])
+    shape = tuple(network.inputs[0].shape)
+    if None in shape[1:]:
+        raise ValueError(f"network must have a fixed input shape. Received: {shape}")
+    forms = np.eye(1 + len(rounding_layers))
+    no_error = np.zeros(len(forms))
+    measured = iter(forms[1:])
 
     def visit(layer: Any, inputs: list[_Bounds]) -> _Bounds:
-        return _layer_output(layer, inputs, next(measured) if rounds(layer) else no_error)
+        return _output_bounds(layer, inputs, next(measured) if rounds(layer) else no_error)
 
-    result = fold_layers(network, _Bounds(1.0, no_error, no_error, 0.0), visit)
+    # What overflows is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = fold_layers(network, _Bounds(shape, 1.0, no_error, no_error, 0.0), visit)
     slack = result.error + result.changed_error
-    return LipschitzBound(result.gain, result.growth, tuple(float(value) for value in slack))
+    figures = [result.gain, result.growth, *slack]
+    if not np.isfinite(figures).all():
+        raise ValueError(
+            f"network must have a finite Lipschitz bound and rounding. Received: {result.gain}, "
+            f"{max(slack)}"
+        )
+    gain, growth, *slack = (float(figure) * _FLOAT64_SLACK for figure in figures)
+    return LipschitzBound(gain, growth, tuple(slack))
 
 
 def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
@@ -126,50 +146,67 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
 
     def visit(layer: Any, inputs: list[Any]) -> Any:
         if rounds(layer):
-            squares = [ops.sum(ops.square(x), axis=range(1, len(x.shape))) for x in inputs]
-            norms.append(ops.sqrt(sum(squares)))
+            norms.append(ops.sqrt(sum(_squared_norms(x) for x in inputs)))
         if isinstance(layer, keras.layers.Add):
             return layer(inputs)
         return layer(*inputs, training=False) if _has_modes(layer) else layer(*inputs)
 
     embeddings = fold_layers(network, images, visit)
-    return embeddings, ops.cast(ops.stack(norms, axis=1), "float64")
+    return embeddings, ops.stack(norms, axis=1)
+
+
+def _squared_norms(values: Any) -> Any:
+    """`[batch, ...]` -> float64 `[batch]`: float32 sums of so many squares could be too small."""
+    return ops.sum(ops.square(ops.cast(values, "float64")), axis=tuple(range(1, len(values.shape))))
 
 
 def _has_modes(layer: Any) -> bool:
     return isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout))
 
 
-def _layer_output(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Bounds:
-    if layer.compute_dtype not in ("float32", "float64"):
-        raise ValueError(
-            f"layer {layer.name!r} must compute in float32 or float64 to have a proved bound. "
-            f"Received: {layer.compute_dtype}"
-        )
-    if isinstance(layer, keras.layers.Add):
-        # |x| + |y| <= sqrt(2) |(x, y)|: the norm is measured over all summands together.
-        gain, absolute_gain = 1.0, np.sqrt(len(inputs))
-        terms, offset = len(inputs), 0.0
-    else:
-        found = layer_bound(layer)
-        gain, absolute_gain = found.gain, found.absolute_gain
-        terms, offset = found.terms, found.offset
+def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Bounds:
+    shapes = [bounds.shape for bounds in inputs]
+    found = _checked_layer_bound(layer, shapes)
     before = _Bounds(
+        shape=shapes[0],
         gain=sum(bounds.gain for bounds in inputs),
         error=np.sum([bounds.error for bounds in inputs], axis=0),
         changed_error=np.sum([bounds.changed_error for bounds in inputs], axis=0),
         growth=sum(bounds.growth for bounds in inputs),
     )
-    gamma = _gamma(terms + 2) if terms else 0.0
-    constant = np.eye(len(norm))[0] * offset
+    rate = _gamma(found.terms + 2) if found.terms else 0.0
+    offset = np.eye(len(norm))[0] * found.offset
     changed_norm = norm + before.error + before.changed_error
     return _Bounds(
-        gain=gain * before.gain,
-        error=gain * before.error + gamma * (absolute_gain * norm + constant),
-        changed_error=gain * before.changed_error
-        + gamma * (absolute_gain * changed_norm + constant),
-        growth=gain * before.growth + gamma * absolute_gain * (before.gain + before.growth),
+        shape=tuple(layer.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])),
+        gain=found.gain * before.gain,
+        error=found.gain * before.error + rate * (found.absolute_gain * norm + offset),
+        changed_error=found.gain * before.changed_error
+        + rate * (found.absolute_gain * changed_norm + offset),
+        growth=found.gain * before.growth
+        + rate * found.absolute_gain * (before.gain + before.growth),
     )
+
+
+def _checked_layer_bound(layer: Any, shapes: list[tuple[int, ...]]) -> LayerBound:
+    is_sum = type(layer) is keras.layers.Add
+    # A subclass may compute something else than the type whose bound it would inherit.
+    if not is_sum and type(layer) not in layer_bound.registry:
+        raise ValueError(
+            f"layer {layer.name!r} must be of a type with a proved Lipschitz bound. "
+            f"Received: {type(layer).__name__}"
+        )
+    if layer.compute_dtype not in ("float32", "float64") or layer.quantization_mode:
+        raise ValueError(
+            f"layer {layer.name!r} must compute in float32 or float64 to have a proved bound. "
+            f"Received: {layer.quantization_mode or layer.compute_dtype}"
+        )
+    if not is_sum:
+        return layer_bound(layer, shapes[0])
+    if len(set(shapes)) != 1:
+        raise ValueError(f"layer {layer.name!r} must add tensors of one shape. Received: {shapes}")
+    # |x| + |y| <= sqrt(2) |(x, y)|: the norm is measured over all summands together.
+    return LayerBound(gain=1.0, absolute_gain=math.sqrt(len(shapes)), terms=len(shapes))
 
 
 def _gamma(terms: int) -> float:

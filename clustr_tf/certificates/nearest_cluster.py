@@ -84,7 +84,7 @@ def nearest_cluster_radius(
         to_regions = _intersection_distances(bisectors, distances, centroids, gaps, predicted)
         to_competitors = ops.maximum(to_competitors, to_regions)
     by_class = ops.reshape(
-        to_competitors, (ops.shape(to_competitors)[0], -1, clusters_per_class)
+        to_competitors, (-1, centroids.shape[0] // clusters_per_class, clusters_per_class)
     )
     radius = smallest_of_others(ops.min(by_class, axis=2), predicted)
     return ops.cast(predicted, "int64"), ops.maximum(radius, 0) / lipschitz

@@ -64,7 +64,10 @@ def soft_score_radius(
     if nearest is not None and nearest < 1:
         raise ValueError(f"nearest must be None or at least 1. Received: {nearest}")
     ranked = None if nearest is None or nearest >= centroids.shape[0] else nearest
-    variance = ops.cast(variance, embeddings.dtype)
+    # Not ops.cast, which rounds a Python float to float32 on its way to float64.
+    variance = ops.convert_to_tensor(variance, dtype=embeddings.dtype)
+    if len(variance.shape):
+        raise ValueError(f"variance must be a scalar. Received: shape {tuple(variance.shape)}")
     distances = squared_distances(embeddings, centroids)
     log_scores = class_log_scores(distances, variance, clusters_per_class, ranked)
     predicted = ops.argmax(log_scores, axis=1)
@@ -79,9 +82,10 @@ def _tangent_radius(
     """min_k sigma^2 m_k / max_{j in B_k} |mubar - mu_j|, `[batch]`."""
     scores = class_log_scores(distances, variance, clusters_per_class)
     exponents = -of_own_class(distances, predicted, clusters_per_class) / (2 * variance)
-    weights = ops.expand_dims(ops.softmax(exponents, axis=1), 2)
+    # Keras warns of a softmax over the one cluster of a class.
+    weights = ops.exp(exponents - of_own_class(scores, predicted, 1))
     by_class = ops.reshape(centroids, (-1, clusters_per_class, centroids.shape[1]))
-    mean = ops.sum(weights * ops.take(by_class, predicted, axis=0), axis=1)
+    mean = ops.sum(ops.expand_dims(weights, 2) * ops.take(by_class, predicted, axis=0), axis=1)
     gaps = _largest_by_class(squared_distances(mean, centroids), clusters_per_class)
     margins = variance * (of_own_class(scores, predicted, 1) - scores)
     return smallest_of_others(_crossing_distances(margins, gaps), predicted)

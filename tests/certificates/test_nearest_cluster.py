@@ -1,0 +1,259 @@
+"""Radius of the nearest-cluster classifier: against projections computed on their own."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import nnls
+
+from clustr_tf.certificates import nearest_cluster_radius
+
+
+def draw(seed, classes, clusters, dim, count=4):
+    """Embeddings and centroids of one scale, so that many predictions are contested."""
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(count, dim)), rng.normal(size=(classes * clusters, dim))
+
+
+def predict(points, centroids, clusters):
+    distances = np.linalg.norm(points[:, None] - centroids, axis=2)
+    return np.argmin(distances, axis=1) // clusters
+
+
+def project(point, centroids, own, competitor):
+    """The point nearest to `point` that is no closer to any of `own` than to the competitor.
+
+    The Lagrange dual of min |x|^2 / 2, N x >= g is min_{l >= 0} |N^T l|^2 / 2 - l.g. With e the
+    last unit vector, min_{l >= 0} |[N^T; g^T] l - e| has the same direction of l (Lawson and
+    Hanson's least distance programming): x = -r[:dim] / r[dim] of the residual r.
+    """
+    normals = centroids[competitor] - centroids[own]
+    # |z' - mu_j|^2 <= |z' - mu_i|^2 in terms of x = z' - point.
+    offsets = (
+        np.sum((point - centroids[competitor]) ** 2) - np.sum((point - centroids[own]) ** 2, axis=1)
+    ) / 2
+    matrix = np.vstack([normals.T, offsets])
+    target = np.append(np.zeros(len(point)), 1.0)
+    residual = matrix @ nnls(matrix, target)[0] - target
+    return point - residual[:-1] / residual[-1]
+
+
+def projections(point, centroids, clusters):
+    """The projection on every competitor's region, `[competitors, dim]`."""
+    predicted = predict(point[None], centroids, clusters)[0]
+    ids = np.arange(len(centroids))
+    own = ids[ids // clusters == predicted]
+    others = ids[ids // clusters != predicted]
+    return np.array([project(point, centroids, own, other) for other in others])
+
+
+mixtures = {
+    "seed": st.integers(0, 10_000),
+    "classes": st.integers(2, 4),
+    "clusters": st.integers(1, 4),
+    "dim": st.integers(1, 6),
+}
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(**mixtures)
+def test_exact_is_the_distance_to_the_nearest_projection(seed, classes, clusters, dim):
+    """Also in few dimensions, where the normals of a class are dependent."""
+    points, centroids = draw(seed, classes, clusters, dim)
+    predicted, radius = nearest_cluster_radius(points, centroids, clusters, "exact")
+    expected = [
+        np.linalg.norm(projections(point, centroids, clusters) - point, axis=1).min()
+        for point in points
+    ]
+    np.testing.assert_array_equal(predicted, predict(points, centroids, clusters))
+    np.testing.assert_allclose(radius, expected, rtol=1e-6)
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(**mixtures)
+def test_methods_are_ordered_and_one_for_single_clusters(seed, classes, clusters, dim):
+    points, centroids = draw(seed, classes, clusters, dim)
+    nearest, pairwise, exact = (
+        nearest_cluster_radius(points, centroids, clusters, method)[1].numpy()
+        for method in ("nearest", "pairwise", "exact")
+    )
+    assert np.all(nearest >= 0)
+    assert np.all(nearest <= pairwise)
+    assert np.all(pairwise <= exact)
+    if clusters == 1:
+        np.testing.assert_array_equal(nearest, exact)
+
+
+def test_the_methods_differ_where_they_should():
+    """At z = 0, own clusters (-1, 1) and (-1, -1.5), competitor (2, 0).
+
+    d_ij = (|mu_j|^2 - |mu_i|^2) / (2 |mu_i - mu_j|) at z = 0: (4 - 2) / (2 sqrt(10)) and
+    (4 - 3.25) / (2 sqrt(11.25)). "nearest" and "pairwise" take the first, the larger. The region
+    is {3 x - y >= 1, 3 x + 1.5 y >= 0.375}: the projection (0.3, -0.1) on the first breaks no
+    other (0.75 >= 0.375), so that "exact" is sqrt(0.1) as well. With own clusters (-1, 1) and
+    (-1, -1) the region is {3 x - |y| >= 1}, its nearest point (1/3, 0).
+    """
+    lone, apart = (np.array([[-1.0, 1], [-1, low], [2, 0], [9, 9]]) for low in (-1.5, -1))
+    point = np.zeros((1, 2))
+    for method in ("nearest", "pairwise", "exact"):
+        radius = nearest_cluster_radius(point, lone, 2, method)[1]
+        np.testing.assert_allclose(radius, [0.1**0.5], rtol=1e-12)
+    pairwise = nearest_cluster_radius(point, apart, 2, "pairwise")[1]
+    exact = nearest_cluster_radius(point, apart, 2, "exact")[1]
+    np.testing.assert_allclose(pairwise, [0.1**0.5], rtol=1e-12)
+    np.testing.assert_allclose(exact, [1 / 3], rtol=1e-12)
+
+
+def test_pairwise_counts_every_own_cluster():
+    """On a line: z = 0, own clusters -1 and 3, competitor 2 of a class {2, 100}.
+
+    z is nearest to -1, whose bisector with 2 lies at 0.5, at distance 0.5: no own cluster is
+    crossed later, as 3 loses to 2 everywhere below 2.5. For own clusters -1 and 1, competitors 2
+    and 100: the bisector with -1 is at 0.5, that with 1 at 1.5, which must both be crossed.
+    """
+    point = np.zeros((1, 1))
+    first = np.array([[-1.0], [3.0], [2.0], [100.0]])
+    second = np.array([[-1.0], [1.0], [2.0], [100.0]])
+    assert nearest_cluster_radius(point, first, 2, "pairwise")[1].numpy() == [0.5]
+    assert nearest_cluster_radius(point, second, 2, "nearest")[1].numpy() == [0.5]
+    assert nearest_cluster_radius(point, second, 2, "pairwise")[1].numpy() == [1.5]
+
+
+def test_two_classes_with_one_cluster_each_give_the_theorem_of_the_paper():
+    """Distance to the bisecting hyperplane: z = (1, 5), centroids (0, 0), (4, 0): 2 - 1 = 1."""
+    for method in ("nearest", "pairwise", "exact"):
+        predicted, radius = nearest_cluster_radius(
+            np.array([[1.0, 5.0]]), np.array([[0.0, 0.0], [4.0, 0.0]]), 1, method, lipschitz=2.0
+        )
+        assert predicted.numpy() == [0]
+        assert radius.numpy() == [0.5]
+
+
+@pytest.mark.parametrize("method", ["nearest", "pairwise", "exact"])
+@pytest.mark.parametrize("clusters", [1, 2, 4])
+def test_nothing_inside_the_radius_changes_the_class(method, clusters):
+    """Random directions, and straight towards every competitor and its region."""
+    points, centroids = draw(seed=5, classes=3, clusters=clusters, dim=4, count=8)
+    predicted, radius = nearest_cluster_radius(points, centroids, clusters, method)
+    rng = np.random.default_rng(6)
+    assert np.all(radius.numpy() > 0)
+    for point, own, within in zip(points, predicted.numpy(), radius.numpy(), strict=True):
+        directions = np.concatenate(
+            [
+                rng.normal(size=(2000, 4)),
+                centroids - point,
+                projections(point, centroids, clusters) - point,
+            ]
+        )
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        changed = point + (1 - 1e-9) * within * directions
+        assert np.all(predict(changed, centroids, clusters) == own)
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(**mixtures)
+def test_just_outside_the_exact_radius_the_class_changes(seed, classes, clusters, dim):
+    points, centroids = draw(seed, classes, clusters, dim)
+    predicted, radius = nearest_cluster_radius(points, centroids, clusters, "exact")
+    for point, own, within in zip(points, predicted.numpy(), radius.numpy(), strict=True):
+        regions = projections(point, centroids, clusters)
+        steps = np.linalg.norm(regions - point, axis=1)
+        competitor = np.flatnonzero(np.arange(len(centroids)) // clusters != own)[steps.argmin()]
+        # A little further into the region: towards the competitor's centroid.
+        nearest_region = regions[steps.argmin()]
+        further = 1e-6 * (centroids[competitor] - nearest_region)
+        outside = nearest_region + further
+        assert np.linalg.norm(outside - point) <= within * (1 + 1e-6) + np.linalg.norm(further)
+        assert predict(outside[None], centroids, clusters)[0] != own
+
+
+def test_coinciding_centroids_of_two_classes_leave_no_radius():
+    """Classes 0 and 1 share the centroid 0, also the nearest: nothing is proved, nothing is NaN."""
+    centroids = np.array([[0.0, 0], [5, 0], [0, 0], [0, 5]])
+    points = np.array([[0.0, 0.0], [0.1, -0.1]])
+    for method in ("nearest", "pairwise", "exact"):
+        predicted, radius = nearest_cluster_radius(points, centroids, 2, method)
+        np.testing.assert_array_equal(predicted, [0, 0])
+        np.testing.assert_array_equal(radius, [0, 0])
+
+
+@pytest.mark.parametrize("method", ["nearest", "pairwise", "exact"])
+def test_repeated_centroids_of_one_class_count_once(method):
+    """Two and four copies of a centroid give parallel normals: the radius is that of one copy."""
+    points, centroids = draw(seed=1, classes=3, clusters=1, dim=3)
+    single = nearest_cluster_radius(points, centroids, 1, method)[1]
+    repeated = nearest_cluster_radius(points, np.repeat(centroids, 4, axis=0), 4, method)[1]
+    np.testing.assert_allclose(repeated, single, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_radius_scales_with_the_embeddings(scale, dtype):
+    points, centroids = draw(seed=2, classes=3, clusters=3, dim=8)
+    _, radius = nearest_cluster_radius(points.astype(dtype), centroids.astype(dtype), 3)
+    _, scaled = nearest_cluster_radius(
+        (points * scale).astype(dtype), (centroids * scale).astype(dtype), 3
+    )
+    tolerance = 1e-4 if dtype == "float32" else 1e-9
+    np.testing.assert_allclose(scaled, radius.numpy() * scale, rtol=tolerance)
+
+
+def test_float32_agrees_with_float64_and_dtypes_mix():
+    points, centroids = draw(seed=3, classes=4, clusters=3, dim=16)
+    predicted, radius = nearest_cluster_radius(points, centroids, 3)
+    single = nearest_cluster_radius(points.astype("float32"), centroids.astype("float32"), 3)
+    mixed = nearest_cluster_radius(points, centroids.astype("float32"), 3)
+    assert (predicted.dtype, radius.dtype) == (tf.int64, tf.float64)
+    assert (single[0].dtype, single[1].dtype, mixed[1].dtype) == (
+        tf.int64,
+        tf.float32,
+        tf.float64,
+    )
+    np.testing.assert_allclose(single[1], radius, rtol=1e-4, atol=1e-5)
+
+
+def test_traces_once_for_batches_of_any_size():
+    _, centroids = draw(seed=4, classes=3, clusters=2, dim=5)
+    traced = tf.function(
+        lambda points: nearest_cluster_radius(points, centroids, 2),
+        input_signature=[tf.TensorSpec((None, 5), tf.float64)],
+    )
+    for count in (1, 7):
+        points, _ = draw(seed=count, classes=3, clusters=2, dim=5, count=count)
+        for graph, eager in zip(
+            traced(points), nearest_cluster_radius(points, centroids, 2), strict=True
+        ):
+            np.testing.assert_allclose(graph, eager, rtol=1e-12)
+
+
+def test_exact_takes_many_clusters():
+    """C * K = 200 and the most clusters a class may have: no memory or NaN trouble."""
+    points, centroids = draw(seed=8, classes=25, clusters=8, dim=12, count=3)
+    _, radius = nearest_cluster_radius(points, centroids, 8)
+    expected = [
+        np.linalg.norm(projections(point, centroids, 8) - point, axis=1).min() for point in points
+    ]
+    np.testing.assert_allclose(radius, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "fastest"}, "method must be one of"),
+        ({"clusters_per_class": 4}, "clusters_per_class must divide the 18 centroids"),
+        ({"clusters_per_class": 18}, "into at least 2 classes"),
+        ({"clusters_per_class": 0}, "clusters_per_class must"),
+        ({"clusters_per_class": 9}, 'use "pairwise"'),
+        ({"lipschitz": 0.0}, "lipschitz must be above 0"),
+        ({"lipschitz": float("nan")}, "lipschitz must be above 0"),
+        ({"embeddings": np.zeros((2, 3))}, "embeddings must be"),
+        ({"centroids": np.zeros(2)}, "centroids must be"),
+    ],
+)
+def test_refuses_in_one_clear_line(arguments, message):
+    points, centroids = draw(seed=0, classes=2, clusters=9, dim=2)
+    valid = {"embeddings": points, "centroids": centroids, "clusters_per_class": 3}
+    with pytest.raises(ValueError, match=message) as error:
+        nearest_cluster_radius(**{**valid, **arguments})
+    assert "Received" in str(error.value)

@@ -1,0 +1,170 @@
+"""Whole training runs on digits: accuracy, certificates under attack, records, divergence."""
+
+import csv
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from clustr_tf.attacks import PGD
+from clustr_tf.certification import certify_images
+from clustr_tf.datasets import load_dataset, to_pixels
+from clustr_tf.experiment import read_experiment
+from clustr_tf.objectives import StepLosses
+from clustr_tf.training import trainer as trainer_module
+from clustr_tf.training.checkpoints import restore_checkpoint
+from clustr_tf.training.trainer import TrainingDivergedError, train
+from clustr_tf.workdir import Workdir
+from configs import digits
+
+
+class Silent:
+    """A reporter that counts."""
+
+    def __init__(self):
+        self.steps, self.rows = 0, []
+
+    def epoch_begins(self, epoch, epochs, steps):
+        self.expected = steps
+
+    def step_ends(self, loss):
+        self.steps += 1
+
+    def epoch_ends(self, row):
+        self.rows.append(row)
+
+
+@pytest.fixture(scope="module")
+def experiment():
+    return read_experiment(digits.get_config().to_dict())
+
+
+@pytest.fixture(scope="module")
+def dataset(experiment):
+    return load_dataset(experiment.dataset)
+
+
+@pytest.fixture(scope="module")
+def finished(experiment, dataset, tmp_path_factory):
+    """The default run, as `python -m clustr_tf.train` makes it."""
+    reporter, workdir = Silent(), Workdir(tmp_path_factory.mktemp("run"))
+    return train(experiment, dataset, workdir, reporter), workdir, reporter
+
+
+@pytest.mark.slow
+def test_default_digits_reach_98_per_cent(finished, dataset):
+    classifier, _, reporter = finished
+    predictions = np.argmax(classifier(to_pixels(dataset.test_images)), axis=1)
+    accuracy = np.mean(predictions == dataset.test_labels)
+    assert accuracy >= 0.98
+    assert reporter.rows[-1]["test_accuracy"] == pytest.approx(accuracy)
+    # 1,437 training images make 11 whole batches of 12 clusters x 10.
+    assert reporter.expected == 11
+    assert reporter.steps == 40 * 11
+
+
+@pytest.mark.slow
+def test_no_attack_inside_a_certified_radius_breaks_a_trained_model(finished, dataset):
+    """l2 PGD of 40 steps on both losses, each image with its own radius."""
+    classifier = finished[0]
+    images, labels = dataset.test_images, dataset.test_labels
+    certification = certify_images(classifier, images, labels)
+    certified = np.flatnonzero(certification.radius_l2 > 0)
+    assert len(certified) > 0.9 * len(labels)
+    pixels = to_pixels(images)
+    for loss in ("ce", "margin"):
+        attack = PGD(classifier, dataset.image_shape, "l2", loss)
+        for index in certified[::3]:
+            radius = float(certification.radius_l2[index])
+            image = pixels[index : index + 1]
+            target = certification.predictions[index : index + 1]
+            found = attack(image, target, image, eps=radius, step_size=radius / 8, steps=40)
+            assert np.linalg.norm(found - image) <= radius * (1 + 1e-5)
+            assert np.argmax(classifier(found), axis=1) == target
+    # The attack is a real one: with 300 times the radius it breaks images.
+    broken = 0
+    for index in certified[::12]:
+        radius = 300 * float(certification.radius_l2[index])
+        image = pixels[index : index + 1]
+        found = attack(
+            image,
+            certification.predictions[index : index + 1],
+            image,
+            eps=radius,
+            step_size=radius / 8,
+            steps=40,
+        )
+        broken += int(np.argmax(classifier(found), axis=1)[0] != certification.predictions[index])
+    assert broken > 0
+
+
+@pytest.mark.slow
+def test_records_of_a_run(finished, experiment):
+    _, workdir, reporter = finished
+    with workdir.metrics.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 41))
+    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in reporter.rows]
+    # Milestone after 30 epochs: 1e-3, then 1e-4.
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates == pytest.approx([1e-3] * 30 + [1e-4] * 10)
+    assert json.loads(workdir.config.read_text())["training"]["epochs"] == 40
+    assert workdir.experiment() == experiment
+    assert sorted(path.name for path in workdir.checkpoints.iterdir()) == [
+        "epoch-0039.npz",
+        "epoch-0040.npz",
+    ]
+
+
+def _short(experiment, epochs):
+    return dataclasses.replace(
+        experiment,
+        training=dataclasses.replace(experiment.training, epochs=epochs, steps_per_epoch=3),
+    )
+
+
+class _BrokenAfter:
+    """An objective whose loss turns NaN once a number of calls is over (graph-safe)."""
+
+    def __init__(self, objective, classifier_calls):
+        self._objective, self._counter = objective, classifier_calls
+
+    def losses(self, classifier, images, targets):
+        losses = self._objective.losses(classifier, images, targets)
+        broken = losses.total * float("nan")
+        return StepLosses(broken, broken, losses.parts)
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(
+    experiment, dataset, tmp_path, monkeypatch
+):
+    workdir = Workdir(tmp_path)
+    short = _short(experiment, epochs=2)
+    original = trainer_module.build_objective
+    healthy = trainer_module.train(_short(experiment, epochs=1), dataset, workdir, Silent())
+    weights = [np.asarray(w) for w in healthy.get_weights()]
+    workdir.config.unlink()
+    monkeypatch.setattr(
+        trainer_module, "build_objective", lambda config: _BrokenAfter(original(config), 0)
+    )
+    with pytest.raises(TrainingDivergedError, match=r"step 4 \(epoch 2\).*after epoch 1 is intact"):
+        train(short, dataset, workdir, Silent())
+    restored = trainer_module._Trainer(short, dataset)
+    assert restore_checkpoint(workdir.checkpoints, restored.state)
+    assert restored.state.epoch == 1
+    for ours, theirs in zip(restored.classifier.get_weights(), weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_resuming_gives_the_weights_of_an_uninterrupted_run(experiment, dataset, tmp_path):
+    """Stopped after 2 of 3 epochs (its config then allows more) and resumed."""
+    straight = train(_short(experiment, 3), dataset, Workdir(tmp_path / "a"), Silent())
+    workdir = Workdir(tmp_path / "b")
+    train(_short(experiment, 2), dataset, workdir, Silent())
+    workdir.config.unlink()
+    reporter = Silent()
+    resumed = train(_short(experiment, 3), dataset, workdir, reporter)
+    assert [row["epoch"] for row in reporter.rows] == [3]
+    for ours, theirs in zip(resumed.get_weights(), straight.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
