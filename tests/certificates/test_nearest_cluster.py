@@ -67,7 +67,7 @@ def test_exact_is_the_distance_to_the_nearest_projection(seed, classes, clusters
         for point in points
     ]
     np.testing.assert_array_equal(predicted, predict(points, centroids, clusters))
-    np.testing.assert_allclose(radius, expected, rtol=1e-6)
+    np.testing.assert_allclose(radius, expected, rtol=1e-8)
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
@@ -85,24 +85,25 @@ def test_methods_are_ordered_and_one_for_single_clusters(seed, classes, clusters
         np.testing.assert_array_equal(nearest, exact)
 
 
-def test_the_methods_differ_where_they_should():
-    """At z = 0, own clusters (-1, 1) and (-1, -1.5), competitor (2, 0).
+@pytest.mark.parametrize("clusters", [2, 3, 4, 5])
+def test_exact_needs_every_cluster_of_a_simplex(clusters):
+    """At z = 0, own clusters (-1, v_k) with the corners v_k of a regular simplex, |v_k| = 1.
 
-    d_ij = (|mu_j|^2 - |mu_i|^2) / (2 |mu_i - mu_j|) at z = 0: (4 - 2) / (2 sqrt(10)) and
-    (4 - 3.25) / (2 sqrt(11.25)). "nearest" and "pairwise" take the first, the larger. The region
-    is {3 x - y >= 1, 3 x + 1.5 y >= 0.375}: the projection (0.3, -0.1) on the first breaks no
-    other (0.75 >= 0.375), so that "exact" is sqrt(0.1) as well. With own clusters (-1, 1) and
-    (-1, -1) the region is {3 x - |y| >= 1}, its nearest point (1/3, 0).
+    The competitor (2, 0) has bisectors at (|mu_j|^2 - |mu_i|^2) / (2 |mu_i - mu_j|) = 2 / (2
+    sqrt(10)) each: "pairwise". Its region is {(x, y): 3 x - v_k.y >= 1 for all k}; the v_k sum to
+    0, so that 3 x >= 1 there and (1/3, 0) is the nearest point: "exact". No smaller set of
+    half-spaces will do, as its v_k do not have 0 between them.
     """
-    lone, apart = (np.array([[-1.0, 1], [-1, low], [2, 0], [9, 9]]) for low in (-1.5, -1))
-    point = np.zeros((1, 2))
-    for method in ("nearest", "pairwise", "exact"):
-        radius = nearest_cluster_radius(point, lone, 2, method)[1]
-        np.testing.assert_allclose(radius, [0.1**0.5], rtol=1e-12)
-    pairwise = nearest_cluster_radius(point, apart, 2, "pairwise")[1]
-    exact = nearest_cluster_radius(point, apart, 2, "exact")[1]
-    np.testing.assert_allclose(pairwise, [0.1**0.5], rtol=1e-12)
-    np.testing.assert_allclose(exact, [1 / 3], rtol=1e-12)
+    corners = np.eye(clusters) - 1 / clusters
+    corners /= np.linalg.norm(corners, axis=1, keepdims=True)
+    own = np.column_stack([-np.ones(clusters), corners])
+    competitors = np.zeros((clusters, clusters + 1))
+    competitors[:, 0] = [2.0] + [9.0] * (clusters - 1)
+    centroids = np.concatenate([own, competitors])
+    point = np.zeros((1, clusters + 1))
+    for method, expected in (("nearest", 0.1**0.5), ("pairwise", 0.1**0.5), ("exact", 1 / 3)):
+        _, radius = nearest_cluster_radius(point, centroids, clusters, method)
+        np.testing.assert_allclose(radius, [expected], rtol=1e-12)
 
 
 def test_pairwise_counts_every_own_cluster():
