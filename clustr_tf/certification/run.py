@@ -70,7 +70,8 @@ def run_certification(
 
 
 def _print(console: Console, figures: dict[str, Any], root: Path) -> None:
-    table = Table(title=f"{figures['data']}: proved for every change inside the l2 ball")
+    console.print(f"{figures['data']}: proved for every change inside the l2 ball")
+    table = Table()
     table.add_column("l2 radius in pixels")
     table.add_column("certified accuracy")
     table.add_row("clean (no proof)", f"{figures['clean_accuracy']:.2%}")

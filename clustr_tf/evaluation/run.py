@@ -122,7 +122,8 @@ def _accuracies(
 
 
 def _print(console: Console, figures: dict[str, Any], root: Path) -> None:
-    table = Table(title=f"{figures['data']}, {figures['norm']} eps {figures['eps']:.4g}")
+    console.print(f"{figures['data']}, {figures['norm']} eps {figures['eps']:.4g}")
+    table = Table()
     for column in ("attack", "accuracy", "95 % interval"):
         table.add_column(column)
     for name, measured in figures["attacks"].items():

@@ -74,13 +74,14 @@ def _print_summary(
     workdir: Workdir,
 ) -> None:
     attack = experiment.evaluation.attack
-    table = Table(title=f"{dataset.name}, {summary['examples']} test images", show_header=False)
+    console.print(f"{dataset.name}, {summary['examples']} test images")
+    table = Table(show_header=False)
     table.add_row("clean accuracy", f"{summary['clean_accuracy']:.2%}")
-    table.add_row(f"PGD accuracy ({attack.describe()})", f"{summary['pgd_accuracy']:.2%}")
+    table.add_row("PGD accuracy", f"{summary['pgd_accuracy']:.2%} ({attack.describe()})")
     table.add_row(
-        "median certified radius, l2 in pixels",
-        f"{summary['median_certified_radius_l2']:.3g} (proved for a Lipschitz bound of "
-        f"{summary['lipschitz_bound']:.3g}: true, and tiny for an unconstrained network)",
+        "median certified radius",
+        f"{summary['median_certified_radius_l2']:.3g} (l2, pixels; proved, with a Lipschitz bound "
+        f"of {summary['lipschitz_bound']:.3g}: tiny, as for every unconstrained network)",
     )
     table.add_row("seconds", f"{summary['seconds']:.0f}")
     console.print(table)
