@@ -101,6 +101,9 @@ def run(main: Callable[[], None], default_config: Path | None = None) -> None:
     # TensorFlow's C++ start-up messages would bury ours; its errors still arrive as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.set_verbosity(logging.WARNING)
+    # absl explains the flags of the main module: of a console script that is the script.
+    for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
     if default_config:
         _define_config(default_config)
 
@@ -131,7 +134,6 @@ def _define_config(default: Path) -> None:
         "overridden, such as --config.training.epochs=10; floats may be fractions.",
         lock_config=True,
     )
-    # absl names the main module by its path; its key flags are what --help explains.
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])
 
 
