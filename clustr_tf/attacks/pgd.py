@@ -130,7 +130,7 @@ class PGD:
         )
 
     def __call__(
-        self, images: Any, labels: Any, start: Any, *, eps: float, step_size: float, steps: int
+        self, images: Any, labels: Any, start: Any, *, eps: float, step_size: Any, steps: int
     ) -> tf.Tensor:
         """Ascends the loss from `start`, staying in the eps-ball around `images` and in [0, 1].
 
@@ -139,7 +139,8 @@ class PGD:
             labels: int `[batch]`, the true classes.
             start: `[batch, H, W, C]`, such as `images` or `random_start(...)`.
             eps: radius in pixels.
-            step_size: length of a step in pixels; it may exceed eps.
+            step_size: length of a step in pixels; it may exceed eps. For "linf" also `[C]`, one
+                for each channel, as the published code has for steps of standardised length.
             steps: how many.
 
         Returns:
@@ -150,7 +151,7 @@ class PGD:
             tf.convert_to_tensor(labels),
             tf.convert_to_tensor(start, tf.float32),
             tf.constant(eps, tf.float32),
-            tf.constant(step_size, tf.float32),
+            tf.convert_to_tensor(step_size, tf.float32),
             tf.constant(steps, tf.int32),
         )
 

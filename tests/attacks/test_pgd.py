@@ -59,53 +59,106 @@ def test_numbers_of_cleverhans_called_eagerly(network, monkeypatch, norm, loss, 
     np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
 
 
-def _published_network(golden):
-    """The tiny network of `e_attack` in float32, and the published attack's scores on it."""
-    read = lambda key: golden[f"e_attack/{key}"]  # noqa: E731
-    kernel = tf.constant(read("conv_w_oihw").transpose(2, 3, 1, 0), tf.float32)
-    constants = {
-        name: tf.constant(read(name), tf.float32)
-        for name in ("conv_b", "linear_A", "linear_c", "mean", "std", "centroids")
-    }
-    variance = float(read("variance")[0])
+class _Published:
+    """The tiny network of `e_attack` in float32, with the scores that the official code attacks."""
 
-    def embed(images):
-        x = (images - constants["mean"]) / constants["std"]
+    def __init__(self, golden):
+        self._read = lambda key: golden[f"e_attack/{key}"]
+        self._kernel = tf.constant(self._read("conv_w_oihw").transpose(2, 3, 1, 0), tf.float32)
+        for name in ("conv_b", "linear_A", "linear_c", "mean", "std", "centroids"):
+            setattr(self, name, tf.constant(self._read(name), tf.float32))
+        self.images = self._nhwc("images_pixels_nchw").astype(np.float32)
+
+    def _nhwc(self, key):
+        return self._read(key).transpose(0, 2, 3, 1)
+
+    def embed(self, images):
+        x = (images - self.mean) / self.std
         x = tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])
-        x = tf.nn.relu(tf.nn.conv2d(x, kernel, 2, "VALID") + constants["conv_b"])
+        x = tf.nn.relu(tf.nn.conv2d(x, self._kernel, 2, "VALID") + self.conv_b)
         flat = tf.reshape(tf.transpose(x, [0, 3, 1, 2]), [tf.shape(x)[0], -1])
-        return flat @ tf.transpose(constants["linear_A"]) + constants["linear_c"]
+        return flat @ tf.transpose(self.linear_A) + self.linear_c
 
-    def published_scores(images):
+    def scores(self, images):
         """exp(log-scores) of the L nearest clusters: what the official code calls logits."""
-        differences = embed(images)[:, None] - constants["centroids"]
+        differences = self.embed(images)[:, None] - self.centroids
+        variance = float(self._read("variance")[0])
         scores = tf.exp(-tf.reduce_sum(differences**2, axis=2) / (2 * variance))
-        kept = scores >= tf.math.top_k(scores, int(read("L")))[0][:, -1:]
-        by_class = tf.reshape(tf.where(kept, scores, 0.0), [-1, 4, int(read("K"))])
+        kept = scores >= tf.math.top_k(scores, int(self._read("L")))[0][:, -1:]
+        by_class = tf.reshape(tf.where(kept, scores, 0.0), [-1, 4, int(self._read("K"))])
         return tf.reduce_sum(by_class, axis=2)
 
-    return published_scores
+    def assert_adversarial(self, case, adversarial):
+        """Pixels whose start gradient is nearly 0 may take either sign in float32: left out."""
+        gradient = self._nhwc("cross_ent/f64/start_gradient_wrt_normalised_pixels")
+        clear = np.abs(gradient) > 1e-6 * np.abs(gradient).max()
+        assert clear.mean() > 0.9
+        expected = self._nhwc(f"{case}/f64/adv_pixels")
+        assert np.abs(expected - self.images).max() > 0.01
+        np.testing.assert_allclose(np.asarray(adversarial)[clear], expected[clear], atol=1e-5)
+
+
+PUBLISHED_STEP = {"eps": 8 / 255, "step_size": 10 / 255}
+
+
+@pytest.fixture
+def published(golden):
+    network = _Published(golden)
+    np.testing.assert_allclose(
+        network.embed(network.images), golden["e_attack/f64/embeddings_clean"], rtol=1e-4, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        network.scores(network.images), golden["e_attack/f64/scores_clean"], rtol=1e-4
+    )
+    return network
 
 
 @pytest.mark.parametrize(("case", "steps"), [("cross_ent", 1), ("cross_ent_3_iterations", 3)])
-def test_published_attack_on_the_tiny_network(golden, case, steps):
-    """Soft-label cross-entropy to the clean probabilities, step 10/255, eps 8/255, no noise.
-
-    Pixels whose start gradient is nearly 0 may take either sign in float32 and are left out.
-    """
-    scores = _published_network(golden)
-    images = golden["e_attack/images_pixels_nchw"].transpose(0, 2, 3, 1).astype(np.float32)
-    np.testing.assert_allclose(scores(images), golden["e_attack/f64/scores_clean"], rtol=1e-4)
+def test_published_attack_on_the_scores(golden, published, case, steps):
+    """Soft-label cross-entropy to the clean probabilities, step 10/255, eps 8/255, no noise."""
     probabilities = golden["e_attack/f64/probs_clean"].astype(np.float32)
-    attack = PGD(scores, images.shape[1:], "linf", tf.nn.softmax_cross_entropy_with_logits)
+    images = published.images
+    attack = PGD(published.scores, images.shape[1:], "linf", _soft_cross_entropy)
+    adversarial = attack(images, probabilities, images, **PUBLISHED_STEP, steps=steps)
+    published.assert_adversarial(case, adversarial)
+
+
+def test_published_attack_of_actual_trades(golden, published):
+    """KL to the clean probabilities, 10 steps of 0.03 standardised: 0.03 std in each channel.
+
+    KL and soft-label cross-entropy differ by a constant of the target: the same gradient.
+    """
+    probabilities = golden["e_attack/f64/probs_clean"].astype(np.float32)
+    images = published.images
+    attack = PGD(published.scores, images.shape[1:], "linf", _soft_cross_entropy)
     adversarial = attack(
-        images, probabilities, images, eps=8 / 255, step_size=10 / 255, steps=steps
+        images, probabilities, images, eps=8 / 255, step_size=0.03 * published.std, steps=10
     )
-    expected = golden[f"e_attack/{case}/f64/adv_pixels"].transpose(0, 2, 3, 1)
-    gradient = golden["e_attack/cross_ent/f64/start_gradient_wrt_normalised_pixels"]
-    clear = np.abs(gradient.transpose(0, 2, 3, 1)) > 1e-6 * np.abs(gradient).max()
-    assert clear.mean() > 0.9
-    np.testing.assert_allclose(adversarial.numpy()[clear], expected[clear], atol=1e-5)
+    published.assert_adversarial("kl_actual_trades", adversarial)
+
+
+def test_published_attack_on_embeddings(golden, published):
+    """Squared error to given embeddings; to its own, the gradient is 0 and nothing moves."""
+
+    def squared_error(labels, logits):
+        return tf.reduce_mean((logits - labels) ** 2, axis=1)
+
+    images = published.images
+    attack = PGD(published.embed, images.shape[1:], "linf", squared_error)
+    target = golden["e_attack/mse_target_embeddings"].astype(np.float32)
+    adversarial = attack(images, target, images, **PUBLISHED_STEP, steps=1)
+    expected = golden["e_attack/mse_shifted_target/f64/adv_pixels"].transpose(0, 2, 3, 1)
+    close = np.isclose(adversarial, expected, atol=1e-5)
+    assert close.mean() > 0.99
+    own = tf.function(published.embed)(images)
+    still = attack(images, own, images, **PUBLISHED_STEP, steps=1)
+    np.testing.assert_array_equal(still, images)
+    unmoved = golden["e_attack/mse_same_target/f64/adv_pixels"].transpose(0, 2, 3, 1)
+    np.testing.assert_allclose(still, unmoved, atol=1e-6)
+
+
+def _soft_cross_entropy(labels, logits):
+    return tf.nn.softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
 def test_one_step_on_a_linear_classifier_by_hand():
