@@ -14,8 +14,9 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from clustr_tf.errors import InputError
+from clustr_tf.errors import InputError, RunError
 
+STATUS_RUN_ERROR = 1
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
 
@@ -91,8 +92,8 @@ def config_values() -> dict[str, Any]:
 def run(main: Callable[[], None], default_config: Path | None = None) -> None:
     """Parses the flags, runs the command, exits.
 
-    Status 0: done. 2: a user's mistake, one line on stderr. 130: interrupted by Ctrl-C. Errors of
-    the program itself keep their traceback.
+    Status 0: done. 2: a user's mistake, one line on stderr. 1: a run that cannot go on, likewise.
+    130: interrupted by Ctrl-C. Errors of the program itself keep their traceback.
 
     Args:
         main: the command; reads its flags itself.
@@ -114,6 +115,8 @@ def run(main: Callable[[], None], default_config: Path | None = None) -> None:
             main()
         except InputError as error:
             _fail(str(error))
+        except RunError as error:
+            _fail(str(error), STATUS_RUN_ERROR)
         except KeyboardInterrupt:
             print("Interrupted. The same command resumes.", file=sys.stderr)
             sys.exit(STATUS_INTERRUPTED)
@@ -162,6 +165,6 @@ def _one_line(error: Exception) -> str:
     return " ".join(lines)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, status: int = STATUS_USER_ERROR) -> None:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(STATUS_USER_ERROR)
+    sys.exit(status)

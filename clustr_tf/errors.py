@@ -1,4 +1,4 @@
-"""The error that means: the user can mend this."""
+"""Errors that are told in one line, without a traceback."""
 
 
 class InputError(ValueError):
@@ -8,4 +8,14 @@ class InputError(ValueError):
 
     Example:
         >>> raise InputError("config.training.epochs must be at least 1. Received: 0")
+    """
+
+
+class RunError(RuntimeError):
+    """A run that cannot go on through nobody's mistake, told in one line: what to try.
+
+    Commands print the line without a traceback and exit with status 1.
+
+    Example:
+        >>> raise RunError("The loss is NaN in step 12. Try a smaller learning rate")
     """

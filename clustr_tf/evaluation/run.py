@@ -90,7 +90,9 @@ def _overridden(
         if norm is not None:
             attack = dataclasses.replace(attack, norm=norm)
         if eps is not None:
-            step_size = attack.step_size * eps / attack.eps
+            # A config with eps 0 has no ratio to keep; a quarter of eps is a usual step.
+            ratio = attack.step_size / attack.eps if attack.eps else 0.25
+            step_size = ratio * eps
             attack = dataclasses.replace(attack, eps=eps, step_size=step_size)
     except ValueError as error:
         raise InputError(f"--{error}") from error

@@ -10,6 +10,7 @@ from clustr_tf.backbones import build_backbone
 from clustr_tf.classifier import Classifier
 from clustr_tf.clustering import NeighbourhoodSampler
 from clustr_tf.datasets import AUGMENTATIONS, Dataset
+from clustr_tf.errors import RunError
 from clustr_tf.experiment import Experiment, check_fits
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.objectives import build_objective
@@ -22,9 +23,11 @@ from clustr_tf.training.settings import OptimizerConfig
 from clustr_tf.training.step import build_step
 from clustr_tf.workdir import Workdir
 
+_WHAT_TO_TRY = "Try a smaller config.optimizer.learning_rate in a new workdir"
 
-class TrainingDivergedError(ArithmeticError):
-    """The loss is no longer a finite number."""
+
+class TrainingDivergedError(RunError):
+    """The loss is no longer a finite number, or the embeddings cannot be clustered."""
 
 
 def train(
@@ -205,20 +208,24 @@ class _Trainer:
         if not np.isfinite(losses).all():
             raise TrainingDivergedError(
                 f"The loss is NaN or infinite in step {step + 1} (epoch {self.state.epoch + 1}). "
-                f"The checkpoint after epoch {self.state.epoch} is intact. Try a smaller "
-                "config.optimizer.learning_rate in a new workdir"
+                f"The checkpoint after epoch {self.state.epoch} is intact. {_WHAT_TO_TRY}"
             )
         return losses
 
     def _refresh(self, seed: int) -> Refresh:
-        return refresh_clusters(
-            self.classifier,
-            self._embed,
-            self._dataset.train_images,
-            self._dataset.train_labels,
-            self._experiment.clustering,
-            seed,
-        )
+        try:
+            return refresh_clusters(
+                self.classifier,
+                self._embed,
+                self._dataset.train_images,
+                self._dataset.train_labels,
+                self._experiment.clustering,
+                seed,
+            )
+        except ValueError as error:
+            raise TrainingDivergedError(
+                f"The training set cannot be clustered after this epoch: {error}. {_WHAT_TO_TRY}"
+            ) from error
 
     def _whole_batches(self) -> int:
         clustering = self._experiment.clustering

@@ -162,6 +162,14 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_embeddings_that_cannot_be_clustered_stop_the_run(experiment, dataset, tmp_path):
+    """A learning rate of 1e30 makes the weights overflow within three steps."""
+    short = _short(experiment, epochs=1)
+    wild = dataclasses.replace(short.optimizer, learning_rate=1e30)
+    with pytest.raises(TrainingDivergedError, match=r"smaller config\.optimizer\.learning_rate"):
+        train(dataclasses.replace(short, optimizer=wild), dataset, Workdir(tmp_path), Silent())
+
+
 def test_resuming_gives_the_weights_of_an_uninterrupted_run(experiment, dataset, tmp_path):
     """Stopped after 2 of 3 epochs (its config then allows more) and resumed."""
     straight = train(_short(experiment, 3), dataset, Workdir(tmp_path / "a"), Silent())
