@@ -119,7 +119,8 @@ def _accuracies(
     return {
         "attacks": attacks,
         "clean_accuracy": result.clean_accuracy,
-        "worst_case_accuracy": result.robust_accuracy,
+        # Without an attack nothing is known of robustness; the clean accuracy is no bound of it.
+        "worst_case_accuracy": result.robust_accuracy if attack else None,
     }
 
 
@@ -132,4 +133,6 @@ def _print(console: Console, figures: dict[str, Any], root: Path) -> None:
         low, high = measured["interval_95"]
         table.add_row(name, f"{measured['accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
     console.print(table)
-    console.print(f"worst case: {figures['worst_case_accuracy']:.2%}; see {root}/robustness.json")
+    worst_case = figures["worst_case_accuracy"]
+    found = "unknown, nothing attacked" if worst_case is None else f"{worst_case:.2%}"
+    console.print(f"worst case: {found}; see {root}/robustness.json")

@@ -143,6 +143,20 @@ def test_evaluation_and_certification_write_their_figures(run):
     np.testing.assert_allclose(arrays["radius_linf"], arrays["radius_l2"] / 8, rtol=1e-6)
 
 
+def test_without_an_attack_no_worst_case_is_claimed(run):
+    cwd = run[0]
+    finished = _run(
+        "clustr_tf.evaluate",
+        *("--workdir=runs/digits", "--attacks=clean", "--examples=9999"),
+        cwd=cwd,
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "worst case: unknown" in finished.stdout
+    robustness = json.loads((cwd / "runs" / "digits" / "robustness.json").read_text())
+    assert robustness["worst_case_accuracy"] is None
+    assert robustness["examples"] == 360
+
+
 def test_the_served_certificate_is_the_one_that_certify_prints(run):
     """In a process without the project: the same radii up to 1e-5 relative."""
     script = (
