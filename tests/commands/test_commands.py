@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,16 +144,16 @@ def test_evaluation_and_certification_write_their_figures(run):
     np.testing.assert_allclose(arrays["radius_linf"], arrays["radius_l2"] / 8, rtol=1e-6)
 
 
-def test_without_an_attack_no_worst_case_is_claimed(run):
-    cwd = run[0]
+def test_without_an_attack_no_worst_case_is_claimed(run, tmp_path):
+    shutil.copytree(run[0] / "runs" / "digits", tmp_path / "copy")
     finished = _run(
         "clustr_tf.evaluate",
-        *("--workdir=runs/digits", "--attacks=clean", "--examples=9999"),
-        cwd=cwd,
+        *("--workdir=copy", "--attacks=clean", "--examples=9999"),
+        cwd=tmp_path,
     )
     assert finished.returncode == 0, finished.stderr
     assert "worst case: unknown" in finished.stdout
-    robustness = json.loads((cwd / "runs" / "digits" / "robustness.json").read_text())
+    robustness = json.loads((tmp_path / "copy" / "robustness.json").read_text())
     assert robustness["worst_case_accuracy"] is None
     assert robustness["examples"] == 360
 
