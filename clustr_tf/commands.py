@@ -118,7 +118,7 @@ def run(main: Callable[[], None], default_config: Path | None = None) -> None:
         except RunError as error:
             _fail(str(error), STATUS_RUN_ERROR)
         except KeyboardInterrupt:
-            print("Interrupted. The same command resumes.", file=sys.stderr)
+            print("Interrupted. The same command resumes or starts anew.", file=sys.stderr)
             sys.exit(STATUS_INTERRUPTED)
 
     app.run(guarded, flags_parser=_parse)
@@ -134,7 +134,8 @@ def _define_config(default: Path) -> None:
         "config",
         None,
         "Python file with get_config(); FILE.py:NAME asks it for a variant. Any field can be "
-        "overridden, such as --config.training.epochs=10; floats may be fractions.",
+        "overridden, such as --config.training.epochs=10; floats may be fractions. Without the "
+        "flag: configs/digits.py.",
         lock_config=True,
     )
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])

@@ -1,6 +1,7 @@
 """The folder of a run: what lies where."""
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +66,14 @@ class Workdir:
         """Writes the config, or checks that the folder belongs to the very same one.
 
         Raises:
-            InputError: if the folder holds a run with another config; names the fields.
+            InputError: if the folder holds a run with another config (names the fields), or cannot
+                be written.
         """
         if not self.config.exists():
-            write_json(self.config, section_values(experiment))
+            try:
+                write_json(self.config, section_values(experiment))
+            except OSError as error:
+                raise InputError(f"--workdir={self.root} cannot be written: {error}") from error
             return
         changed = changed_fields(self.experiment(), experiment)
         if changed:
@@ -103,11 +108,15 @@ class Workdir:
         """Loads the final model.
 
         Raises:
-            InputError: if training has not finished in this folder.
+            InputError: if training has not finished in this folder, or the file is damaged.
         """
         if not self.model.exists():
             raise InputError(
                 f"{self.model} is missing: training has not finished. "
                 f"Resume it: python -m clustr_tf.train --workdir={self.root}"
             )
-        return keras.models.load_model(self.model, compile=False)
+        try:
+            return keras.models.load_model(self.model, compile=False)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            first_line = str(error).splitlines()[0]
+            raise InputError(f"{self.model} cannot be loaded: {first_line}") from error

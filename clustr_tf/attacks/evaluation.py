@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from clustr_tf.attacks.pgd import PGD, PGDConfig, restart_seed
+from clustr_tf.attacks.pgd import PGD, PGDConfig, checked_examples, restart_seed
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def evaluate_robustness(
     config: PGDConfig | None,
     batch_size: int = 250,
     seed: int = 0,
+    on_batch: Callable[[int, int], None] | None = None,
 ) -> RobustnessResult:
     """Attacks every correctly classified example until something breaks it.
 
@@ -60,23 +61,32 @@ def evaluate_robustness(
         config: the attack; None only classifies.
         batch_size: images attacked at once.
         seed: of the random starts.
+        on_batch: called after each attacked batch with its number of images and the number of
+            examples that nothing has broken so far, such as a progress bar.
 
     Returns:
         Predictions and what was broken.
 
     Raises:
-        ValueError: if images are not finite in [0, 1], or their number differs from the labels'.
+        ValueError: if images are not finite in [0, 1], their number differs from the labels',
+            batch_size is below 1, or the model gives NaN, which no prediction can be read from.
 
     Example:
         >>> evaluate_robustness(model, images, labels, PGDConfig(0.1, 0.02, 20)).robust_accuracy
     """
-    images, labels = _checked(images, labels)
+    images, labels = checked_examples(images, labels)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
     compiled = tf.function(
         log_scores, input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)]
     )
 
     def predict(batch: np.ndarray) -> np.ndarray:
-        return np.argmax(compiled(batch).numpy(), axis=1)
+        scores = compiled(batch).numpy()
+        if np.isnan(scores).any():
+            # argmax takes the first NaN for the maximum: class 0 would count as robust.
+            raise ValueError("log_scores must give numbers for images in [0, 1]. Received: NaN")
+        return np.argmax(scores, axis=1)
 
     def batches(indices: np.ndarray) -> list[np.ndarray]:
         return [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
@@ -106,18 +116,6 @@ def evaluate_robustness(
                 )
                 broken[loss][batch] = predict(adversarial.numpy()) != labels[batch]
                 survivors[batch] = ~broken[loss][batch]
+                if on_batch is not None:
+                    on_batch(len(batch), int(survivors.sum()))
     return RobustnessResult(predictions, correct, broken)
-
-
-def _checked(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int64)
-    if images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
-        raise ValueError(
-            "images must be [N, H, W, C] and labels [N], N at least 1. "
-            f"Received: shapes {images.shape} and {labels.shape}"
-        )
-    if not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
-        raise ValueError(
-            f"images must be finite in [0, 1]. Received: {images.min()} to {images.max()}"
-        )
-    return images, labels

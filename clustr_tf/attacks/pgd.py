@@ -13,6 +13,7 @@ from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss
 from clustr_tf.attacks.starts import random_perturbations
 
 NORMS: dict[str, float] = {"linf": np.inf, "l2": 2}
+_NUMBER, _COUNT = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,16 @@ class PGD:
         if isinstance(loss, str) and loss not in ATTACK_LOSSES:
             raise ValueError(f"loss must be one of {sorted(ATTACK_LOSSES)}. Received: {loss!r}")
         self._norm = NORMS[norm]
-        self._loss = ATTACK_LOSSES[loss] if isinstance(loss, str) else loss
+        self.loss: AttackLoss = ATTACK_LOSSES[loss] if isinstance(loss, str) else loss
         self._shape = tuple(image_shape)
         # CleverHans compiles a gradient per model_fn object: it must be one and the same.
         self._log_scores = log_scores
-        images = tf.TensorSpec([None, *image_shape], tf.float32)
-        number, count = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
+        self._images = tf.TensorSpec([None, *image_shape], tf.float32)
         self._compiled_start = tf.function(
             self._perturbed,
-            input_signature=[images, number, count, tf.TensorSpec([None], tf.int32)],
+            input_signature=[self._images, _NUMBER, _COUNT, tf.TensorSpec([None], tf.int32)],
         )
-        # Labels may be classes or probabilities: their signature is found at the first call.
-        self._compiled_steps = tf.function(self._ascend, reduce_retracing=True)
+        self._compiled_steps: dict[tuple[tf.TensorSpec, tf.TensorSpec], Any] = {}
 
     def random_start(
         self, images: Any, eps: float, seed: int = 0, example_ids: Any = None
@@ -146,14 +145,29 @@ class PGD:
         Returns:
             float32 `[batch, H, W, C]`, the last iterate.
         """
-        return self._compiled_steps(
+        labels = tf.convert_to_tensor(labels)
+        step_size = tf.convert_to_tensor(step_size, tf.float32)
+        return self._steps_for(labels, step_size)(
             tf.convert_to_tensor(images, tf.float32),
-            tf.convert_to_tensor(labels),
+            labels,
             tf.convert_to_tensor(start, tf.float32),
             tf.constant(eps, tf.float32),
-            tf.convert_to_tensor(step_size, tf.float32),
+            step_size,
             tf.constant(steps, tf.int32),
         )
+
+    def _steps_for(self, labels: tf.Tensor, step_size: tf.Tensor) -> Any:
+        """The compiled steps for such labels, classes or probabilities, in batches of any size."""
+        kind = (
+            tf.TensorSpec([None, *labels.shape[1:]], labels.dtype),
+            tf.TensorSpec(step_size.shape, tf.float32),
+        )
+        if kind not in self._compiled_steps:
+            self._compiled_steps[kind] = tf.function(
+                self._ascend,
+                input_signature=[self._images, kind[0], self._images, _NUMBER, kind[1], _COUNT],
+            )
+        return self._compiled_steps[kind]
 
     def _perturbed(
         self, images: tf.Tensor, eps: tf.Tensor, seed: tf.Tensor, example_ids: tf.Tensor
@@ -177,7 +191,7 @@ class PGD:
                 adversarial,
                 step_size,
                 self._norm,
-                self._loss,
+                self.loss,
                 clip_min=0.0,
                 clip_max=1.0,
                 y=labels,
@@ -199,8 +213,10 @@ def pgd(
     loss: str | AttackLoss = "ce",
     restarts: int = 1,
     seed: int = 0,
+    start: Any = None,
+    example_ids: Any = None,
 ) -> tf.Tensor:
-    """Adversarial images by PGD with random restarts.
+    """Adversarial images by PGD, the worst case over its restarts.
 
     Compiles the attack anew at every call; `PGD` and `evaluate_robustness` compile once.
 
@@ -212,31 +228,69 @@ def pgd(
         step_size: in pixels.
         steps: per restart, at least 1.
         norm: "linf" or "l2".
-        loss: "ce", "margin" or a callable.
-        restarts: random starts, at least 1.
-        seed: of the starts.
+        loss: "ce", "margin" or a callable `(labels, logits)` -> `[batch]`.
+        restarts: how many starts, at least 1.
+        seed: of the random starts.
+        start: `[batch, H, W, C]`, one given start instead of random ones; `images` for none.
+        example_ids: int `[batch]`, default 0, 1, ...: an example's start depends on its id.
 
     Returns:
         float32 `[batch, H, W, C]`: of each example the first restart that breaks it, else the
-        last one.
+        one with the highest loss.
 
     Raises:
-        ValueError: if a name is unknown or a number out of range.
+        ValueError: if images are not finite in [0, 1], labels are not a class for each, a name is
+            unknown or a number out of range, or a given start is to be restarted.
 
     Example:
         >>> pgd(model, images, labels, eps=8 / 255, step_size=2 / 255, steps=20, restarts=10)
     """
     PGDConfig(eps=eps, step_size=step_size, steps=steps, restarts=restarts, norm=norm)
-    images = tf.convert_to_tensor(images, tf.float32)
-    attack = PGD(log_scores, tuple(images.shape[1:]), norm, loss)
-    result, broken = images, tf.zeros(len(images), tf.bool)
+    if start is not None and restarts > 1:
+        raise ValueError(f"restarts must be 1 with a given start. Received: {restarts}")
+    images, labels = checked_examples(images, labels)
+    attack = PGD(log_scores, images.shape[1:], norm, loss)
+    result = tf.constant(images)
+    highest, broken = tf.fill([len(images)], -np.inf), tf.zeros(len(images), tf.bool)
     for restart in range(restarts):
-        start = attack.random_start(images, eps, restart_seed(seed, restart))
-        found = attack(images, labels, start, eps=eps, step_size=step_size, steps=steps)
-        result = tf.where(broken[:, None, None, None], result, found)
-        predictions = tf.argmax(log_scores(result), axis=1)
-        broken = predictions != tf.cast(labels, tf.int64)
+        begin = start
+        if begin is None:
+            begin = attack.random_start(images, eps, restart_seed(seed, restart), example_ids)
+        found = attack(images, labels, begin, eps=eps, step_size=step_size, steps=steps)
+        logits = log_scores(found)
+        losses = attack.loss(labels=labels, logits=logits)
+        breaks = tf.argmax(logits, axis=1) != labels
+        better = ~broken & (breaks | (losses > highest))
+        result = tf.where(better[:, None, None, None], found, result)
+        highest = tf.where(better, losses, highest)
+        broken |= breaks
     return result
+
+
+def checked_examples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Images and classes as arrays that an attack takes.
+
+    Args:
+        images: `[N, H, W, C]` in [0, 1].
+        labels: int `[N]`.
+
+    Returns:
+        images float32 `[N, H, W, C]` and labels int64 `[N]`.
+
+    Raises:
+        ValueError: if shapes differ or images are not finite in [0, 1].
+    """
+    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int64)
+    if images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
+        raise ValueError(
+            "images must be [N, H, W, C] and labels [N], N at least 1. "
+            f"Received: shapes {images.shape} and {labels.shape}"
+        )
+    if not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
+        raise ValueError(
+            f"images must be finite in [0, 1]. Received: {images.min()} to {images.max()}"
+        )
+    return images, labels
 
 
 def restart_seed(seed: int, restart: int) -> int:

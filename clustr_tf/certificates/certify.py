@@ -62,6 +62,10 @@ def certify_embeddings(
     towards zero. Where the soft and the nearest-cluster classifier disagree, or an embedding is
     not finite, the radii are 0.
 
+    WARNING: the certified classifier computes its head in float64, as here and in the SavedModel;
+    where two log-scores differ by less than their float32 rounding, the float32 head of a Keras
+    model may decide otherwise.
+
     WARNING: the radii hold for l2 changes (and by |d|_2 <= sqrt(num_pixels) |d|_inf for
     l-infinity) that keep pixels in [0, 1], for the very weights that `bound` was computed from, in
     float32. They say nothing about other norms, changed weights or lower precision.

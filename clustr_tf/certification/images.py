@@ -61,7 +61,8 @@ def certify_images(
     """Certifies a data set.
 
     WARNING: the radii hold for l2 (and by norm equivalence l-infinity) changes of images in
-    [0, 1], for these weights, in float32. They say nothing about other changes.
+    [0, 1], for these weights, a float32 network and the float64 head that is served. They say
+    nothing about other changes.
 
     Args:
         classifier: with a clustering head.

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from clustr_tf.certification.images import certify_images
 from clustr_tf.datasets import load_dataset
+from clustr_tf.errors import InputError
 from clustr_tf.files import replacing, write_json
 from clustr_tf.provenance import versions
 from clustr_tf.workdir import Workdir
@@ -27,7 +28,7 @@ def run_certification(
         method: of the nearest-cluster radius.
 
     Raises:
-        InputError: if the workdir is incomplete.
+        InputError: if the workdir is incomplete, or its model or the method has no certificate.
     """
     workdir, console = Workdir(root), Console()
     experiment = workdir.experiment()
@@ -35,7 +36,10 @@ def run_certification(
     dataset = load_dataset(experiment.dataset)
     labels = dataset.test_labels[:examples]
     begin = time.perf_counter()
-    result = certify_images(classifier, dataset.test_images[:examples], labels, method)
+    try:
+        result = certify_images(classifier, dataset.test_images[:examples], labels, method)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     seconds = time.perf_counter() - begin
     figures = {
         "model": str(workdir.model),

@@ -47,8 +47,9 @@ def cluster_by_class(
         The clusters, ordered by class.
 
     Raises:
-        ValueError: if an embedding is not finite, a class has fewer than K examples, all
-            embeddings coincide with their centroid, or shapes do not match.
+        ValueError: if an embedding is not a finite floating number, labels are not integers
+            0..C-1, a class has fewer than K examples, all embeddings coincide with their
+            centroid, or shapes do not match.
 
     Example:
         >>> centroids, assignments, variance = cluster_by_class(embeddings, labels, 2)
@@ -86,6 +87,11 @@ def _check(embeddings: np.ndarray, labels: np.ndarray, clusters_per_class: int) 
             "embeddings must be [N, dim] and labels [N] with N at least 2. "
             f"Received: shapes {embeddings.shape} and {labels.shape}"
         )
+    if not np.issubdtype(embeddings.dtype, np.floating):
+        # The centroids get this dtype: as integers they would be cut off.
+        raise ValueError(f"embeddings must be floating. Received: {embeddings.dtype}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be integers. Received: {labels.dtype}")
     if clusters_per_class < 1:
         raise ValueError(f"clusters_per_class must be at least 1. Received: {clusters_per_class}")
     if not np.isfinite(embeddings).all():

@@ -48,12 +48,19 @@ class NeighbourhoodSampler:
         seed: int = 0,
     ):
         self._labels = np.asarray(labels, np.int64)
-        num_classes = int(self._labels.max()) + 1
-        if len(centroids) % num_classes:
+        if self._labels.ndim != 1 or not len(self._labels) or self._labels.min() < 0:
             raise ValueError(
-                f"centroids must be [C*K, dim], C={num_classes}. Received: {len(centroids)} rows"
+                "labels must be [N] in 0..C-1 with N at least 1. "
+                f"Received: shape {self._labels.shape}"
             )
-        self.clusters_per_class = len(centroids) // num_classes
+        num_classes = int(self._labels.max()) + 1
+        self._num_clusters = len(centroids)
+        if not self._num_clusters or self._num_clusters % num_classes:
+            raise ValueError(
+                f"centroids must be [C*K, dim], C={num_classes}. "
+                f"Received: {self._num_clusters} rows"
+            )
+        self.clusters_per_class = self._num_clusters // num_classes
         largest = self.clusters_per_class * (num_classes - 1) + 1
         if not 2 <= clusters_per_batch <= largest:
             raise ValueError(
@@ -79,9 +86,16 @@ class NeighbourhoodSampler:
             centroids: `[C*K, dim]`, as many as before.
 
         Raises:
-            ValueError: if an example is assigned to a cluster of another class.
+            ValueError: if an example is assigned to a cluster of another class, or centroids are
+                not finite or not as many as before.
         """
         assignments, centroids = np.asarray(assignments, np.int64), np.asarray(centroids)
+        if centroids.ndim != 2 or len(centroids) != self._num_clusters:
+            raise ValueError(
+                f"centroids must be [{self._num_clusters}, dim]. Received: shape {centroids.shape}"
+            )
+        if not np.isfinite(centroids).all():
+            raise ValueError("centroids must be finite. Received: NaN or infinity among them")
         if assignments.shape != self._labels.shape:
             raise ValueError(
                 f"assignments must have shape {self._labels.shape}. Received: {assignments.shape}"
@@ -92,20 +106,22 @@ class NeighbourhoodSampler:
                 f"{self.clusters_per_class} = label. Received: another"
             )
         self._assignments, self._centroids = assignments, centroids
-        sizes = np.bincount(assignments, minlength=len(centroids))
+        sizes = np.bincount(assignments, minlength=self._num_clusters)
         order = np.argsort(assignments, kind="stable")
         self._members = np.split(order, np.cumsum(sizes)[:-1])
         self._occupied = sizes > 0
         self._impostors: dict[int, np.ndarray] = {}
         known = np.isfinite(self._losses)
-        self._known_counts = np.bincount(assignments[known], minlength=len(centroids))
-        self._loss_sums = np.zeros(len(centroids))
+        nonzero = known & (self._losses != 0)
+        self._known_counts = np.bincount(assignments[known], minlength=self._num_clusters)
+        self._nonzero_counts = np.bincount(assignments[nonzero], minlength=self._num_clusters)
+        self._loss_sums = np.zeros(self._num_clusters)
         np.add.at(self._loss_sums, assignments[known], self._losses[known])
 
     @property
     def cluster_losses(self) -> np.ndarray:
         """Mean known loss of each cluster's examples, float64 `[C*K]`; NaN where none is known."""
-        means = np.full(len(self._centroids), np.nan)
+        means = np.full(self._num_clusters, np.nan)
         np.divide(self._loss_sums, self._known_counts, out=means, where=self._known_counts > 0)
         return means
 
@@ -130,9 +146,16 @@ class NeighbourhoodSampler:
 
         Returns:
             int64 ids, the nearest first; fewer where clusters are empty.
+
+        Raises:
+            ValueError: if there is no such cluster.
         """
+        if not 0 <= seed_cluster < self._num_clusters:
+            raise ValueError(
+                f"seed_cluster must be from 0 to {self._num_clusters - 1}. Received: {seed_cluster}"
+            )
         if seed_cluster not in self._impostors:
-            classes = np.arange(len(self._centroids)) // self.clusters_per_class
+            classes = np.arange(self._num_clusters) // self.clusters_per_class
             eligible = (classes != classes[seed_cluster]) & self._occupied
             candidates = np.flatnonzero(eligible)
             differences = self._centroids[candidates] - self._centroids[seed_cluster]
@@ -149,7 +172,7 @@ class NeighbourhoodSampler:
             and targets int64 `[batch, 2]` = (class, cluster). The batch is M*D unless clusters
             are smaller than D.
         """
-        seed_cluster = int(self._random.choice(len(self._centroids), p=self.seed_probabilities))
+        seed_cluster = int(self._random.choice(self._num_clusters, p=self.seed_probabilities))
         clusters = [seed_cluster, *self.impostors(seed_cluster)]
         indices = np.concatenate([self._draw(cluster) for cluster in clusters])
         targets = np.stack([self._labels[indices], self._assignments[indices]], axis=1)
@@ -163,7 +186,8 @@ class NeighbourhoodSampler:
             losses: `[batch]`, finite.
 
         Raises:
-            ValueError: if shapes differ or a loss is not finite; nothing is remembered then.
+            ValueError: if shapes differ, an index is unknown or repeated, or a loss is not finite;
+                nothing is remembered then.
         """
         indices, losses = np.asarray(indices), np.asarray(losses, np.float64)
         if indices.shape != losses.shape or indices.ndim != 1:
@@ -173,10 +197,20 @@ class NeighbourhoodSampler:
             )
         if not np.isfinite(losses).all():
             raise ValueError("losses must be finite. Received: NaN or infinity among them")
-        clusters, old = self._assignments[indices], self._losses[indices]
-        was_known = np.isfinite(old)
-        np.add.at(self._loss_sums, clusters, losses - np.where(was_known, old, 0.0))
+        if np.any((indices < 0) | (indices >= len(self._losses))):
+            raise ValueError(
+                f"indices must be from 0 to {len(self._losses) - 1}. "
+                f"Received: {indices.min()} to {indices.max()}"
+            )
+        if len(np.unique(indices)) < len(indices):
+            raise ValueError("indices must be distinct. Received: an example more than once")
+        clusters, was_known = self._assignments[indices], np.isfinite(self._losses[indices])
+        old = np.where(was_known, self._losses[indices], 0.0)
+        np.add.at(self._loss_sums, clusters, losses - old)
         np.add.at(self._known_counts, clusters, ~was_known)
+        np.add.at(self._nonzero_counts, clusters, (losses != 0).astype(int) - (old != 0))
+        # What rounding leaves of a sum of zeros would decide every draw once all losses are 0.
+        self._loss_sums[clusters[self._nonzero_counts[clusters] == 0]] = 0.0
         self._losses[indices] = losses
 
     def state(self) -> dict[str, np.ndarray]:
@@ -198,9 +232,15 @@ class NeighbourhoodSampler:
         Raises:
             ValueError: if it does not fit these data.
         """
-        self._losses = np.array(state["losses"], np.float64)
+        losses, loss_sums = np.array(state["losses"]), np.array(state["loss_sums"])
+        if losses.shape != self._labels.shape or loss_sums.shape != (self._num_clusters,):
+            raise ValueError(
+                f"state must be of {len(self._labels)} examples in {self._num_clusters} clusters. "
+                f"Received: losses {losses.shape}, loss_sums {loss_sums.shape}"
+            )
+        self._losses = losses
         self.set_clusters(state["assignments"], state["centroids"])
-        self._loss_sums = np.array(state["loss_sums"])
+        self._loss_sums = loss_sums
         self._random.bit_generator.state = json.loads(str(state["random"]))
 
     def _draw(self, cluster: int) -> np.ndarray:

@@ -47,6 +47,19 @@ def write_metrics(path: Path, history: Sequence[Row]) -> None:
         writer.writerows(history)
 
 
+def seconds_per_epoch(path: Path) -> list[float]:
+    """How long each epoch of metrics.csv took.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Seconds, an entry an epoch.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        return [float(row["seconds"]) for row in csv.DictReader(file)]
+
+
 def log_to_tensorboard(writer: tf.summary.SummaryWriter, row: Mapping[str, float]) -> None:
     """Logs one epoch's figures under metric names with a path.
 

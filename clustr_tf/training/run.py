@@ -15,6 +15,7 @@ from clustr_tf.evaluation.summary import evaluate_briefly
 from clustr_tf.experiment import Experiment, read_experiment
 from clustr_tf.files import write_json
 from clustr_tf.provenance import git_revision, versions
+from clustr_tf.training.metrics import seconds_per_epoch
 from clustr_tf.training.progress import ProgressBars
 from clustr_tf.training.refresh import Embedder
 from clustr_tf.training.trainer import train
@@ -58,6 +59,8 @@ def run_training(config: Mapping[str, Any], root: Path, begin: float) -> None:
         "attack": experiment.evaluation.attack.describe(),
         "seed": experiment.training.seed,
         "epochs": experiment.training.epochs,
+        # Over all sessions of the run; `seconds` is this command's own time.
+        "training_seconds": sum(seconds_per_epoch(workdir.metrics)),
         "seconds": time.perf_counter() - begin,
         "versions": versions(),
         "git_revision": git_revision(),

@@ -13,7 +13,7 @@ class ClusteringConfig:
 
     clusters_per_class: int  # K
     clusters_per_batch: int  # M
-    examples_per_cluster: int  # D; the batch has M*D examples
+    examples_per_cluster: int  # D, at least 2; the batch has M*D examples
     nearest: int | None = None  # L of the finished model's scores; None: all clusters
     normalize: bool = True  # False ignores L
     kmeans_starts: int = 1  # k-means++ starts per class and refresh
@@ -23,7 +23,7 @@ class ClusteringConfig:
         for name, least in [
             ("clusters_per_class", 1),
             ("clusters_per_batch", 2),
-            ("examples_per_cluster", 1),
+            ("examples_per_cluster", 2),  # with 1 the batch variance, and so the loss, is 0
             ("kmeans_starts", 1),
             ("kmeans_iterations", 1),
         ]:
@@ -71,7 +71,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _at_least(self, "epochs", 1)
-        _at_least(self, "seed", 0)
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must be from 0 to 2**31 - 1. Received: {self.seed}")
         if self.steps_per_epoch is not None:
             _at_least(self, "steps_per_epoch", 1)
         if self.strategy not in ("default", "mirrored"):

@@ -184,7 +184,7 @@ def test_the_served_certificate_is_the_one_that_certify_prints(run):
     printed = np.load(cwd / "runs" / "digits" / "certificates.npz", allow_pickle=False)
     np.testing.assert_array_equal(served["class_id"], printed["predictions"])
     assert (printed["radius_l2"] > 0).any()
-    np.testing.assert_allclose(served["certified_radius_l2"], printed["radius_l2"], rtol=1e-4)
+    np.testing.assert_allclose(served["certified_radius_l2"], printed["radius_l2"], rtol=1e-5)
 
 
 def test_the_same_command_again_changes_no_figure_and_another_config_is_refused(run):

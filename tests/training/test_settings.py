@@ -11,7 +11,7 @@ from clustr_tf.training.trainer import learning_rate
     [
         (ClusteringConfig, {"clusters_per_class": 0}),
         (ClusteringConfig, {"clusters_per_batch": 1}),
-        (ClusteringConfig, {"examples_per_cluster": 0}),
+        (ClusteringConfig, {"examples_per_cluster": 1}),
         (ClusteringConfig, {"nearest": 0}),
         (ClusteringConfig, {"kmeans_starts": 0}),
         (ClusteringConfig, {"kmeans_iterations": 0}),
@@ -23,6 +23,7 @@ from clustr_tf.training.trainer import learning_rate
         (OptimizerConfig, {"milestones": (0, 30)}),
         (TrainingConfig, {"epochs": 0}),
         (TrainingConfig, {"seed": -1}),
+        (TrainingConfig, {"seed": 2**31}),
         (TrainingConfig, {"steps_per_epoch": 0}),
         (TrainingConfig, {"strategy": "tpu"}),
     ],
