@@ -258,7 +258,7 @@ def pgd(
             begin = attack.random_start(images, eps, restart_seed(seed, restart), example_ids)
         found = attack(images, labels, begin, eps=eps, step_size=step_size, steps=steps)
         logits = log_scores(found)
-        losses = attack.loss(labels=labels, logits=logits)
+        losses = tf.cast(attack.loss(labels=labels, logits=logits), tf.float32)
         breaks = tf.argmax(logits, axis=1) != labels
         better = ~broken & (breaks | (losses > highest))
         result = tf.where(better[:, None, None, None], found, result)

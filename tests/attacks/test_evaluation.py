@@ -62,6 +62,45 @@ def test_only_survivors_are_attacked(monkeypatch):
     assert attacked == [8, 4]
 
 
+def test_a_constant_model_is_never_broken():
+    """Always class 1: the 4 of 9 examples of that class are right and stay right."""
+
+    def always_one(images):
+        return tf.zeros([tf.shape(images)[0], 2]) * images[:, 0, 0] + [0.0, 1.0]
+
+    config = PGDConfig(eps=1.0, step_size=0.5, steps=3, restarts=2)
+    result = evaluate_robustness(always_one, _images(MEANS), LABELS, config)
+    np.testing.assert_array_equal(result.robust, LABELS == 1)
+
+
+def test_tells_of_every_batch_the_images_and_the_survivors():
+    """Eight are correct, in batches of 5 and 3; eps 0.1 breaks those with means 0.45 to 0.55."""
+    told = []
+    config = PGDConfig(eps=0.1, step_size=0.1, steps=1, losses=("margin",))
+    evaluate_robustness(
+        _threshold_model, _images(MEANS), LABELS, config, 5, on_batch=lambda *x: told.append(x)
+    )
+    assert told == [(5, 5), (3, 4)]
+
+
+def test_a_model_without_scores_is_refused():
+    """NaN for bright images; argmax would call them class 0, so that the attack seems to fail."""
+
+    def model(images):
+        score = tf.reduce_mean(images, axis=[1, 2, 3])
+        return tf.stack([tf.sqrt(0.5 - score), score - 0.5], axis=1)
+
+    config = PGDConfig(eps=0.1, step_size=0.1, steps=1)
+    with pytest.raises(ValueError, match=r"^log_scores must .* Received: NaN"):
+        evaluate_robustness(model, _images([0.45]), [0], config)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_impossible_batches_are_refused(batch_size):
+    with pytest.raises(ValueError, match=f"^batch_size must .* Received: {batch_size}"):
+        evaluate_robustness(_threshold_model, _images([0.2]), [0], None, batch_size)
+
+
 def test_without_an_attack_it_classifies():
     result = evaluate_robustness(_threshold_model, _images(MEANS), LABELS, None)
     np.testing.assert_array_equal(result.clean_predictions, MEANS > 0.5)

@@ -232,6 +232,12 @@ def test_random_starts_are_uniform_in_their_ball():
     assert np.abs(l2.numpy().mean(axis=0)).max() < 0.02
 
 
+def test_a_ball_of_radius_zero_is_the_image(network):
+    for norm in NORMS:
+        options = {"eps": 0.0, "step_size": 0.1, "steps": 2, "norm": norm}
+        np.testing.assert_array_equal(pgd(network, IMAGES, LABELS, **options), IMAGES)
+
+
 def test_compiles_once_for_every_radius_and_batch(network):
     traces = []
 
@@ -240,11 +246,11 @@ def test_compiles_once_for_every_radius_and_batch(network):
         return network(images)
 
     attack = PGD(counted, SHAPE)
-    first = attack(IMAGES, LABELS, IMAGES, eps=0.1, step_size=0.03, steps=2)
-    seen = len(traces)
-    attack(IMAGES, LABELS, IMAGES, eps=0.2, step_size=0.05, steps=5)
-    assert len(traces) == seen
-    assert first.shape == IMAGES.shape
+    for batch, eps, step_size, steps in [(6, 0.1, 0.03, 2), (4, 0.2, 0.05, 5), (1, 0.1, 0.3, 1)]:
+        images, labels = IMAGES[:batch], LABELS[:batch]
+        found = attack(images, labels, images, eps=eps, step_size=step_size, steps=steps)
+        assert found.shape == images.shape
+    assert len(traces) == 1
 
 
 def test_worst_case_over_restarts_breaks_more_than_one_start(network):
@@ -260,6 +266,62 @@ def test_worst_case_over_restarts_breaks_more_than_one_start(network):
     assert 0 < broken.sum() < 6
     result = pgd(network, IMAGES, predictions, restarts=8, **options)
     np.testing.assert_array_equal(np.argmax(network(result), axis=1) != predictions, broken)
+
+
+def _constant_sign(images):
+    """Logits (1, -mean): class 0 everywhere, its cross-entropy falls as the mean grows."""
+    mean = tf.reduce_mean(images, axis=[1, 2, 3])
+    return tf.stack([tf.ones_like(mean), -mean], axis=1)
+
+
+def test_what_nothing_breaks_keeps_the_start_of_highest_loss():
+    """Steps of length 0 stay at the start, so that the darkest of the starts has highest loss."""
+    images = np.full((3, *SHAPE), 0.5, np.float32)
+    attack = PGD(_constant_sign, SHAPE)
+    starts = [attack.random_start(images, 0.2, restart_seed(1, restart)) for restart in range(5)]
+    means = np.mean(starts, axis=(2, 3, 4))
+    assert set(means.argmin(axis=0)) != {4}
+    options = {"eps": 0.2, "step_size": 0.0, "steps": 1, "restarts": 5}
+    result = pgd(_constant_sign, images, [0, 0, 0], seed=1, **options)
+    expected = np.array(starts)[means.argmin(axis=0), np.arange(3)]
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+
+
+def test_what_a_start_breaks_keeps_the_first_that_does():
+    """Label 1 is wrong everywhere: the first start stays although others have higher losses."""
+    images = np.full((3, *SHAPE), 0.5, np.float32)
+    first = PGD(_constant_sign, SHAPE).random_start(images, 0.2, restart_seed(1, 0))
+    options = {"eps": 0.2, "step_size": 0.0, "steps": 1, "restarts": 5}
+    result = pgd(_constant_sign, images, [1, 1, 1], seed=1, **options)
+    np.testing.assert_allclose(result, first, atol=1e-6)
+
+
+def test_a_start_may_be_given_and_belongs_to_the_id(network):
+    options = {"eps": 0.1, "step_size": 0.03, "steps": 3}
+    attack = PGD(network, SHAPE)
+    expected = attack(IMAGES, LABELS, IMAGES, **options)
+    given = pgd(network, IMAGES, LABELS, start=IMAGES, **options)
+    np.testing.assert_array_equal(given, expected)
+    together = pgd(network, IMAGES, LABELS, **options).numpy()
+    rows = np.array([5, 0, 3])
+    alone = pgd(network, IMAGES[rows], LABELS[rows], example_ids=rows, **options)
+    np.testing.assert_allclose(alone, together[rows], atol=1e-6)
+    assert np.abs(together - given).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"images": 2 * IMAGES + 1}, r"^images must be finite in \[0, 1\]"),
+        ({"images": np.nan * IMAGES}, r"^images must be finite in \[0, 1\]"),
+        ({"labels": np.eye(6)}, r"labels \[N\]"),
+        ({"start": IMAGES, "restarts": 2}, "^restarts must be 1 .* Received: 2"),
+    ],
+)
+def test_bad_examples_are_refused(values, message):
+    arguments = {"images": IMAGES, "labels": LABELS, "eps": 0.1, "step_size": 0.1, "steps": 1}
+    with pytest.raises(ValueError, match=message):
+        pgd(_constant_sign, **{**arguments, **values})
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,22 @@ def test_unmeasured_clusters_count_with_the_mean_of_the_measured():
     np.testing.assert_array_equal(sampler.seed_probabilities, 0.25)
 
 
+def test_losses_that_fell_to_zero_leave_no_rounding_behind():
+    """(0.1 + 0.2) - 0.1 - 0.2 is 3e-17, not 0: it would draw cluster 0 for ever.
+
+    All losses are 0, so that every cluster has mean 0 and probability 1/4. With loss 1 for
+    example 4 only cluster 1 has a loss: probability 1.
+    """
+    sampler = _sampler()
+    sampler.update_losses(np.arange(16), [0.1, 0.2, *[0.0] * 14])
+    sampler.update_losses([0], [0.0])
+    sampler.update_losses([1], [0.0])
+    np.testing.assert_array_equal(sampler.cluster_losses, 0.0)
+    np.testing.assert_array_equal(sampler.seed_probabilities, 0.25)
+    sampler.update_losses([4], [1.0])
+    np.testing.assert_array_equal(sampler.seed_probabilities, [0, 1, 0, 0])
+
+
 def test_a_refresh_keeps_the_losses_of_the_examples():
     """Examples 0 and 8 have losses 1 and 3. After 0 moves to cluster 1, so does its loss."""
     sampler = _sampler()
@@ -218,7 +234,45 @@ def test_clusters_of_another_class_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("indices", "losses"), [([0, 1], [1.0]), ([0], [np.nan]), ([[0]], [[1.0]])]
+    "centroids", [np.arange(2.0)[:, None], np.arange(4.0), np.full((4, 1), np.nan)]
+)
+def test_bad_centroids_are_refused(centroids):
+    with pytest.raises(ValueError, match=r"^centroids must be .* Received"):
+        _sampler().set_clusters(np.repeat(np.arange(4), 4), centroids)
+
+
+@pytest.mark.parametrize("labels", [[], [[0], [1]], [0, -1]])
+def test_bad_labels_are_refused(labels):
+    with pytest.raises(ValueError, match=r"^labels must be .* Received"):
+        NeighbourhoodSampler(labels, labels, np.zeros((2, 1)), 2, 1)
+
+
+@pytest.mark.parametrize("seed_cluster", [-1, 4])
+def test_unknown_clusters_have_no_impostors(seed_cluster):
+    with pytest.raises(ValueError, match=f"from 0 to 3. Received: {seed_cluster}"):
+        _sampler().impostors(seed_cluster)
+
+
+def test_the_state_of_other_data_is_refused_and_nothing_changes():
+    sampler = _sampler()
+    sampler.update_losses([0], [1.0])
+    other = _sampler(sizes=(4, 4, 4, 4, 4, 4))
+    for state in (other.state(), {**sampler.state(), "loss_sums": np.zeros(3)}):
+        with pytest.raises(ValueError, match="16 examples in 4 clusters. Received"):
+            sampler.restore(state)
+    np.testing.assert_array_equal(sampler.cluster_losses, [1, np.nan, np.nan, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("indices", "losses"),
+    [
+        ([0, 1], [1.0]),
+        ([0], [np.nan]),
+        ([[0]], [[1.0]]),
+        ([-1], [1.0]),
+        ([16], [1.0]),
+        ([3, 3], [1.0, 2.0]),
+    ],
 )
 def test_bad_losses_are_refused_and_nothing_is_remembered(indices, losses):
     sampler = _sampler()
