@@ -258,7 +258,7 @@ def test_the_state_of_other_data_is_refused_and_nothing_changes():
     sampler.update_losses([0], [1.0])
     other = _sampler(sizes=(4, 4, 4, 4, 4, 4))
     for state in (other.state(), {**sampler.state(), "loss_sums": np.zeros(3)}):
-        with pytest.raises(ValueError, match="16 examples in 4 clusters. Received"):
+        with pytest.raises(ValueError, match=r"16 examples in 4 clusters\. Received"):
             sampler.restore(state)
     np.testing.assert_array_equal(sampler.cluster_losses, [1, np.nan, np.nan, np.nan])
 
