@@ -110,8 +110,7 @@ def certify_embeddings(
 
     soft_margin = margin(soft_radius)
     distances = squared_distances(embeddings, centroids)
-    ranked = None if nearest is None or nearest >= centroids.shape[0] else nearest
-    log_scores = class_log_scores(distances, variance, clusters_per_class, ranked)
+    log_scores = class_log_scores(distances, variance, clusters_per_class, nearest)
     return Certificates(
         class_id=class_id,
         certified_radius_l2=_float32_below(soft_margin / lipschitz),

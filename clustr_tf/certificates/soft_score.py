@@ -63,15 +63,15 @@ def soft_score_radius(
     embeddings, centroids = checked_inputs(embeddings, centroids, clusters_per_class, lipschitz)
     if nearest is not None and nearest < 1:
         raise ValueError(f"nearest must be None or at least 1. Received: {nearest}")
-    ranked = None if nearest is None or nearest >= centroids.shape[0] else nearest
     # Not ops.cast, which rounds a Python float to float32 on its way to float64.
     variance = ops.convert_to_tensor(variance, dtype=embeddings.dtype)
     if len(variance.shape):
         raise ValueError(f"variance must be a scalar. Received: shape {tuple(variance.shape)}")
     distances = squared_distances(embeddings, centroids)
-    log_scores = class_log_scores(distances, variance, clusters_per_class, ranked)
+    log_scores = class_log_scores(distances, variance, clusters_per_class, nearest)
     predicted = ops.argmax(log_scores, axis=1)
-    find = _tangent_radius if ranked is None else _outranking_radius
+    all_take_part = nearest is None or nearest >= centroids.shape[0]
+    find = _tangent_radius if all_take_part else _outranking_radius
     radius = find(distances, centroids, variance, predicted, clusters_per_class)
     return ops.cast(predicted, "int64"), ops.maximum(radius, 0) / lipschitz
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from clustr_tf.certification.images import certify_images
 from clustr_tf.datasets import load_dataset
 from clustr_tf.errors import InputError
-from clustr_tf.files import replacing, write_json
+from clustr_tf.files import write_arrays, write_json
 from clustr_tf.provenance import versions
 from clustr_tf.workdir import Workdir
 
@@ -61,15 +61,14 @@ def run_certification(
         "versions": versions(),
     }
     write_json(root / "certificates.json", figures)
-    with replacing(root / "certificates.npz") as temporary:
-        np.savez(
-            temporary,
-            labels=result.labels,
-            predictions=result.predictions,
-            radius_l2=result.radius_l2,
-            radius_linf=result.radius_linf,
-            nearest_cluster_radius_l2=result.nearest_cluster_radius_l2,
-        )
+    arrays = {
+        "labels": result.labels,
+        "predictions": result.predictions,
+        "radius_l2": result.radius_l2,
+        "radius_linf": result.radius_linf,
+        "nearest_cluster_radius_l2": result.nearest_cluster_radius_l2,
+    }
+    write_arrays(root / "certificates.npz", arrays)
     _print(console, figures, root)
 
 

@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -14,7 +13,7 @@ from clustr_tf.datasets import load_dataset, to_pixels
 from clustr_tf.errors import InputError
 from clustr_tf.evaluation.settings import EvaluationConfig
 from clustr_tf.evaluation.summary import wilson_interval
-from clustr_tf.files import replacing, write_json
+from clustr_tf.files import write_arrays, write_json
 from clustr_tf.provenance import versions
 from clustr_tf.workdir import Workdir
 
@@ -72,13 +71,12 @@ def run_evaluation(
         "versions": versions(),
     }
     write_json(root / "robustness.json", figures)
-    with replacing(root / "robustness.npz") as temporary:
-        np.savez(
-            temporary,
-            labels=labels,
-            clean_predictions=result.clean_predictions,
-            robust=result.robust,
-        )
+    arrays = {
+        "labels": labels,
+        "clean_predictions": result.clean_predictions,
+        "robust": result.robust,
+    }
+    write_arrays(root / "robustness.npz", arrays)
     _print(console, figures, root)
 
 

@@ -80,10 +80,8 @@ class ClusteringHead(keras.layers.Layer):
 
     @property
     def ranked_clusters(self) -> int | None:
-        """How many nearest clusters really take part in the scores; None for all."""
-        if not self.normalize or self.nearest == self.num_clusters:
-            return None
-        return self.nearest
+        """L as `class_log_scores` takes it: None for all clusters."""
+        return self.nearest if self.normalize else None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.centroids = self.add_weight(
@@ -156,7 +154,7 @@ def class_log_scores(
         distances: squared distances `[batch, C*K]`.
         variance: scalar sigma^2 of the same dtype.
         clusters_per_class: K.
-        nearest: L, or None for all clusters. Ties at the L-th place all take part.
+        nearest: L; None, or C*K and more, for all clusters. Ties at the L-th place all take part.
 
     Returns:
         `[batch, C]` log-scores, finite.
@@ -167,7 +165,7 @@ def class_log_scores(
     distances = ops.convert_to_tensor(distances)
     exponents = -distances / (2 * variance)
     scores = ops.logsumexp(_by_class(exponents, clusters_per_class), axis=-1)
-    if nearest is None:
+    if nearest is None or nearest >= distances.shape[1]:
         return scores
     threshold = ops.top_k(exponents, nearest)[0][:, -1:]
     among_nearest = exponents >= threshold

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from clustr_tf.clustering import NeighbourhoodSampler
-from clustr_tf.files import replacing
+from clustr_tf.files import write_arrays
 
 _KEPT = 2  # the newest, and the one before should the newest be damaged
 _logger = logging.getLogger(__name__)
@@ -54,8 +54,7 @@ def save_checkpoint(folder: Path, state: TrainingState) -> Path:
         for index, variable in enumerate(variables):
             arrays[_key(group, index)] = keras.ops.convert_to_numpy(variable)
     path = folder / f"epoch-{state.epoch:04d}.npz"
-    with replacing(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
+    write_arrays(path, arrays)
     for old in _newest_first(folder)[_KEPT:]:
         old.unlink()
     return path
