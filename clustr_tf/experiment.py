@@ -54,14 +54,20 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
         dataset: the loaded data.
 
     Raises:
-        InputError: if K exceeds the smallest class, M the clusters a neighbourhood can have,
-            or L the number of clusters.
+        InputError: if there is but one class; if K exceeds the smallest class of the images that
+            are left to train on, M the clusters a neighbourhood can have, or L the number of
+            clusters.
 
     Example:
         >>> check_fits(experiment, load_dataset(experiment.dataset))
     """
     clustering, classes = experiment.clustering, dataset.num_classes
     per_class, per_batch = clustering.clusters_per_class, clustering.clusters_per_batch
+    if classes < 2:
+        raise InputError(
+            "config.dataset.name must be data of two classes or more. "
+            f"Received: {dataset.name} with {classes}"
+        )
     smallest = int(np.bincount(dataset.train_labels, minlength=classes).min())
     if per_class > smallest:
         raise InputError(

@@ -29,6 +29,9 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
                 "name": "cifar10",  # 50,000 training and 10,000 test images of 32x32x3
                 "augmentation": "crop_and_flip",  # the published one: crop with padding 4, flip
                 "data_dir": placeholder(str),  # TensorFlow Datasets' own default
+                "validation_examples": 0,  # training images held out, never trained on
+                "validation_seed": 0,  # decides which
+                "image_size": placeholder(tuple),  # of image_folder only
             },
             "backbone": {
                 "name": "resnet18",

@@ -18,6 +18,9 @@ def get_config() -> ml_collections.ConfigDict:
                 "name": "digits",  # 1,437 training and 360 test images of 8x8x1
                 "augmentation": "none",  # none, crop_and_flip
                 "data_dir": placeholder(str),  # digits are embedded
+                "validation_examples": 0,  # training images held out, never trained on
+                "validation_seed": 0,  # decides which
+                "image_size": placeholder(tuple),  # of image_folder only
             },
             "backbone": {
                 "name": "small_cnn",  # resnet18, small_cnn

@@ -11,6 +11,7 @@ PACKAGES = ("clustr_tf", "export", "configs", "tests")
 FOLDERS = sorted({path.parent for top in PACKAGES for path in (ROOT / top).rglob("*.py")})
 # Import name -> name on PyPI where they differ.
 DISTRIBUTIONS = {
+    "PIL": "pillow",
     "absl": "absl-py",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from clustr_tf.datasets import load_dataset
@@ -30,7 +31,7 @@ def _config(field, value):
         ("objective.nearest", 21, "must be at most 20, the number of clusters"),
         # The smallest digit class has 174 images, 20.03 % of which are test images.
         ("clustering.clusters_per_class", 140, "must be at most 139, the size of the smallest"),
-        ("dataset.name", "imagenet", "must be one of ['cifar10', 'digits']"),
+        ("dataset.name", "imagenet", "must be one of ['cifar10', 'cifar100', 'digits', "),
         ("backbone.name", "vgg", "must be one of ['resnet18', 'small_cnn']"),
         ("objective.name", "magic", "must be one of ['clustr']"),
         ("evaluation.attack.norm", "l1", "must be one of ['l2', 'linf']"),
@@ -49,6 +50,26 @@ def test_impossible_settings_are_refused_by_name(field, value, line):
 def test_the_largest_possible_settings_fit():
     experiment = read_experiment(_config("clustering.clusters_per_batch", 19))
     check_fits(experiment, load_dataset(experiment.dataset))
+
+
+def test_only_the_images_left_to_train_on_count_for_k():
+    """Of the 139 training images of digit 8, the smallest class, 137/1437 are held out: 13."""
+    config = _config("dataset.validation_examples", 137)
+    config["clustering"]["clusters_per_class"] = 139
+    experiment = read_experiment(config)
+    with pytest.raises(InputError, match=r"clusters_per_class must be at most 126, the size"):
+        check_fits(experiment, load_dataset(experiment.dataset))
+
+
+def test_one_class_is_refused():
+    experiment = read_experiment(digits.get_config().to_dict())
+    dataset = load_dataset(experiment.dataset)
+    one_class = dataclasses.replace(
+        dataset, class_names=("0",), train_labels=np.zeros_like(dataset.train_labels)
+    )
+    with pytest.raises(InputError, match="must be data of two classes or more") as raised:
+        check_fits(experiment, one_class)
+    assert "\n" not in str(raised.value)
 
 
 def test_changed_fields_are_named():

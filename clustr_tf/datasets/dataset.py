@@ -13,16 +13,22 @@ class Dataset:
         name: what figures say they were measured on.
         train_images: uint8 `[N, H, W, C]`; the pixel is the value / 255.
         train_labels: int64 `[N]` in 0..classes-1.
+        validation_images: uint8 `[V, H, W, C]`, held out of the training data, never trained on;
+            V may be 0.
+        validation_labels: int64 `[V]`.
         test_images: uint8 `[M, H, W, C]`.
         test_labels: int64 `[M]`.
         class_names: one name a class.
-        mean: per-channel mean of the training pixels, in [0, 1].
-        std: per-channel standard deviation of the training pixels.
+        mean: per-channel mean of the training pixels, in [0, 1]; of all training data, also of
+            the part that is held out, so that it does not depend on the hold-out.
+        std: per-channel standard deviation of the same pixels.
     """
 
     name: str
     train_images: np.ndarray
     train_labels: np.ndarray
+    validation_images: np.ndarray
+    validation_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]

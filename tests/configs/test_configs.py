@@ -14,10 +14,13 @@ from clustr_tf.experiment import Experiment, check_fits, read_experiment
 from clustr_tf.objectives import build_objective
 from clustr_tf.training.step import build_step
 from clustr_tf.training.trainer import build_classifier
-from configs import cifar10, digits
+from configs import cifar10, cifar100, digits, image_folder, svhn_cropped
 
 CONFIGS = {
     "digits": digits.get_config(),
+    "cifar100": cifar100.get_config(),
+    "svhn_cropped": svhn_cropped.get_config(),
+    "image_folder": image_folder.get_config(),
     **{variant: cifar10.get_config(variant) for variant in ("default", "published", "thin")},
 }
 
@@ -28,7 +31,7 @@ def test_every_config_is_an_experiment(config):
     assert isinstance(read_experiment(config.to_dict()), Experiment)
 
 
-@pytest.mark.parametrize("module", [digits, cifar10])
+@pytest.mark.parametrize("module", [digits, cifar10, cifar100, svhn_cropped, image_folder])
 def test_every_field_has_a_comment_and_only_ml_collections_is_imported(module):
     text = Path(module.__file__).read_text()
     assert set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) == {"ml_collections"}
@@ -65,7 +68,16 @@ def test_the_full_size_config_trains_one_step():
     images = rng.integers(0, 256, (200, 32, 32, 3), np.uint8)
     labels = np.arange(200) % 10
     dataset = Dataset(
-        "random", images, labels, images, labels, tuple("0123456789"), (0.5,) * 3, (0.25,) * 3
+        name="random",
+        train_images=images,
+        train_labels=labels,
+        validation_images=images[:0],
+        validation_labels=labels[:0],
+        test_images=images,
+        test_labels=labels,
+        class_names=tuple("0123456789"),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
     )
     check_fits(experiment, dataset)
     classifier = build_classifier(experiment, dataset)

@@ -1,12 +1,16 @@
 """The data sets: shapes, splits, statistics, refusals."""
 
+import re
+
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from absl import flags
+from ml_collections import config_flags
 from sklearn.datasets import load_digits
 
 from clustr_tf.datasets import DatasetConfig, load_dataset, to_pixels
-from clustr_tf.errors import InputError
+from clustr_tf.experiment import read_experiment
+from configs import image_folder
 
 
 def test_digits_are_the_embedded_images_split_by_class():
@@ -25,15 +29,6 @@ def test_digits_are_the_embedded_images_split_by_class():
     assert dataset.std[0] == pytest.approx(dataset.train_images.std() / 255, rel=1e-5)
 
 
-def test_cifar10_comes_through_tensorflow_datasets(tmp_path):
-    with tfds.testing.mock_data(num_examples=12):
-        dataset = load_dataset(DatasetConfig("cifar10", data_dir=str(tmp_path)))
-    assert dataset.image_shape == (32, 32, 3)
-    assert dataset.train_images.shape == (12, 32, 32, 3)
-    assert dataset.train_labels.dtype == np.int64
-    assert dataset.num_classes == 10
-
-
 def test_pixels_are_bytes_over_255():
     np.testing.assert_array_equal(
         to_pixels(np.array([0, 51, 255], np.uint8)), np.float32([0, 0.2, 1])
@@ -46,11 +41,34 @@ def test_unknown_names_are_refused(values):
         DatasetConfig(**values)
 
 
-def test_without_a_network_cifar10_says_what_to_do(tmp_path, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise ConnectionError("no route to host\nmore")
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"validation_examples": -1}, "validation_examples must be at least 0. Received: -1"),
+        ({"validation_seed": -1}, "validation_seed must be in 0..2**32-1. Received: -1"),
+        ({"validation_seed": 2**32}, "validation_seed must be in 0..2**32-1. Received: 4294967296"),
+        ({"image_size": (8, 8)}, "image_size must be None for digits"),
+        ({"name": "image_folder", "image_size": (8,)}, "image_size must be (height, width)"),
+        ({"name": "image_folder", "image_size": (8, 0)}, "image_size must be (height, width)"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(values, line):
+    with pytest.raises(ValueError, match=re.escape(line)):
+        DatasetConfig(**{"name": "digits", **values})
 
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
-    with pytest.raises(InputError, match=r"no route to host\).*config.dataset.data_dir") as raised:
-        load_dataset(DatasetConfig("cifar10", data_dir=str(tmp_path)))
-    assert "\n" not in str(raised.value)
+
+def test_the_command_line_sets_an_image_size():
+    config = image_folder.get_config()
+    config_flags.DEFINE_config_dict("sized", config)
+    flags.FLAGS(["test", "--sized.dataset.image_size=(4, 6)"])
+    assert read_experiment(config.to_dict()).dataset.image_size == (4, 6)
+
+
+def test_a_validation_split_is_held_out_of_the_training_data():
+    whole = load_dataset(DatasetConfig("digits"))
+    dataset = load_dataset(DatasetConfig("digits", validation_examples=137, validation_seed=3))
+    assert (len(whole.validation_images), len(whole.validation_labels)) == (0, 0)
+    assert (len(dataset.train_images), len(dataset.validation_images)) == (1300, 137)
+    assert dataset.validation_images.shape == (137, 8, 8, 1)
+    np.testing.assert_array_equal(dataset.test_images, whole.test_images)
+    assert (dataset.mean, dataset.std) == (whole.mean, whole.std)
