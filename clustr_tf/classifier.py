@@ -75,9 +75,11 @@ class Classifier(keras.Model):
             training: whether batch normalisation uses (and updates from) the batch.
 
         Returns:
-            `[batch, dim]` embeddings.
+            `[batch, dim]` embeddings in the head's precision: distances and losses are float32
+            even where the backbone computes in bfloat16.
         """
-        return self.embedder(images, training=training)
+        embeddings = self.embedder(images, training=training)
+        return ops.cast(embeddings, self.head.compute_dtype)
 
     def log_scores(self, embeddings: Any) -> Any:
         """Class log-scores of embeddings, `[batch, dim]` -> `[batch, classes]`, float32 or wider.

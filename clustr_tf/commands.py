@@ -14,11 +14,12 @@ from typing import Any
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from clustr_tf.errors import InputError, RunError
+from clustr_tf.errors import InputError, RunError, TerminatedError
 
 STATUS_RUN_ERROR = 1
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
+STATUS_TERMINATED = 143
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
 EXAMPLES = flags.DEFINE_integer(
@@ -93,7 +94,8 @@ def run(main: Callable[[], None], default_config: Path | None = None) -> None:
     """Parses the flags, runs the command, exits.
 
     Status 0: done. 2: a user's mistake, one line on stderr. 1: a run that cannot go on, likewise.
-    130: interrupted by Ctrl-C. Errors of the program itself keep their traceback.
+    130: interrupted by Ctrl-C. 143: ended by SIGTERM. Errors of the program itself keep their
+    traceback.
 
     Args:
         main: the command; reads its flags itself.
@@ -120,6 +122,9 @@ def run(main: Callable[[], None], default_config: Path | None = None) -> None:
         except KeyboardInterrupt:
             print("Interrupted. The same command resumes or starts anew.", file=sys.stderr)
             sys.exit(STATUS_INTERRUPTED)
+        except TerminatedError as error:
+            print(error, file=sys.stderr)
+            sys.exit(STATUS_TERMINATED)
 
     app.run(guarded, flags_parser=_parse)
 

@@ -19,3 +19,13 @@ class RunError(RuntimeError):
     Example:
         >>> raise RunError("The loss is NaN in step 12. Try a smaller learning rate")
     """
+
+
+class TerminatedError(RuntimeError):
+    """The program was asked to end (SIGTERM) and has saved its work.
+
+    Commands print the line and exit with status 143.
+
+    Example:
+        >>> raise TerminatedError("Terminated. The same command resumes")
+    """

@@ -12,12 +12,21 @@ from clustr_tf.errors import InputError
 from clustr_tf.evaluation.settings import EvaluationConfig
 from clustr_tf.objectives import ObjectiveConfig
 from clustr_tf.sections import read_section, section_values
-from clustr_tf.training.settings import ClusteringConfig, OptimizerConfig, TrainingConfig
+from clustr_tf.training.settings import (
+    ClusteringConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    WatchConfig,
+)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Every setting of a run; each section is validated where it is defined."""
+    """Every setting of a run; each section is validated where it is defined.
+
+    Raises:
+        InputError: if sections contradict each other.
+    """
 
     dataset: DatasetConfig
     backbone: BackboneConfig
@@ -25,7 +34,16 @@ class Experiment:
     objective: ObjectiveConfig
     optimizer: OptimizerConfig
     training: TrainingConfig
+    watch: WatchConfig
     evaluation: EvaluationConfig
+
+    def __post_init__(self) -> None:
+        if self.training.checkpoint == "best_pgd" and not self.dataset.validation_examples:
+            raise InputError(
+                "config.dataset.validation_examples must be above 0 with "
+                "config.training.checkpoint=best_pgd: the best epoch is never chosen on test "
+                "images. Received: 0"
+            )
 
 
 def read_experiment(config: Mapping[str, Any]) -> Experiment:

@@ -2,10 +2,13 @@
 
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+from filelock import FileLock, Timeout
 
 from clustr_tf.classifier import Classifier
 from clustr_tf.errors import InputError
@@ -62,13 +65,40 @@ class Workdir:
         """Picture of the test embeddings and the centroids."""
         return self.root / "embedding.png"
 
-    def claim(self, experiment: Experiment) -> None:
-        """Writes the config, or checks that the folder belongs to the very same one.
+    @contextmanager
+    def claimed(self, experiment: Experiment, writes: bool = True) -> Iterator[None]:
+        """The folder for this process alone, while the block runs.
+
+        The lock is the operating system's: it ends with the process, however that ends.
+
+        Args:
+            experiment: written as the config, or checked to be the very same one.
+            writes: False for a worker that leaves the folder alone.
 
         Raises:
-            InputError: if the folder holds a run with another config (names the fields), or cannot
-                be written.
+            InputError: if another process trains here, the folder holds a run with another config
+                (names the fields), or cannot be written.
         """
+        if not writes:
+            yield
+            return
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.root / ".lock", timeout=0)
+            lock.acquire()
+        except Timeout as error:
+            raise InputError(
+                f"--workdir={self.root} is in use: another process is training there"
+            ) from error
+        except OSError as error:
+            raise InputError(f"--workdir={self.root} cannot be written: {error}") from error
+        try:
+            self._claim(experiment)
+            yield
+        finally:
+            lock.release()
+
+    def _claim(self, experiment: Experiment) -> None:
         if not self.config.exists():
             try:
                 write_json(self.config, section_values(experiment))

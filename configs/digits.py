@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "name": "digits",  # 1,437 training and 360 test images of 8x8x1
                 "augmentation": "none",  # none, crop_and_flip
                 "data_dir": placeholder(str),  # digits are embedded
-                "validation_examples": 0,  # training images held out, never trained on
+                "validation_examples": 137,  # training images held out for the watch; 1,300 stay
                 "validation_seed": 0,  # decides which
                 "image_size": placeholder(tuple),  # of image_folder only
             },
@@ -36,10 +36,19 @@ def get_config() -> ml_collections.ConfigDict:
                 "kmeans_iterations": 20,  # Lloyd iterations at most
             },
             "objective": {
-                "name": "clustr",  # the magnet loss alone
+                "name": "clustr",  # or one of the others in clustr_tf/objectives/
                 "alpha": 12.5,  # separation gap
                 "epsilon": 0.0,  # 1e-8: the published arithmetic
                 "nearest": placeholder(int),  # L inside losses that use log-scores
+                "eps": 0.1,  # radius of the adversary, in pixels
+                # None: the method's own value; see clustr_tf/objectives/settings.py.
+                "xent_lambda": 0.0,  # weight of the cross-entropy of the log-scores
+                "consistency": placeholder(str),  # cross_entropy, kl, mse
+                "consistency_lambda": placeholder(float),  # its weight
+                "step_size": placeholder(float),  # of the adversary, in pixels
+                "standardised_steps": False,  # step_size in standard deviations of each channel
+                "steps": placeholder(int),  # of the adversary
+                "replays": placeholder(int),  # of each batch in free training
             },
             "optimizer": {
                 "learning_rate": 1e-3,  # of Adam
@@ -50,14 +59,30 @@ def get_config() -> ml_collections.ConfigDict:
                 "epochs": 40,  # clusters are refreshed after each
                 "seed": 0,  # weights, neighbourhoods, k-means
                 "steps_per_epoch": placeholder(int),  # as many whole batches as the data have: 11
-                "strategy": "default",  # default, mirrored
+                "batch_size": placeholder(int),  # of methods without clusters; M*D like the others
+                "strategy": "default",  # default, mirrored, multi_worker
                 "jit_compile": False,  # compiling costs more than it saves here
+                "precision": "float32",  # or mixed_bfloat16: the backbone's arithmetic
+                "deterministic": False,  # True: bit for bit the same again, without times
+                "checkpoint": "last",  # or best_pgd: the epoch that becomes the model
+                "checkpoint_minutes": 10.0,  # the state is saved so often, and after every epoch
+            },
+            "watch": {  # after every epoch, on the held-out training images
+                "attack": {
+                    "eps": 0.1,  # radius in pixels
+                    "step_size": 0.025,  # per step, in pixels
+                    "steps": 10,  # gradient steps
+                    "restarts": 1,  # random starts
+                    "norm": "linf",  # linf, l2
+                    "losses": ("margin",),  # an image is robust if every loss fails
+                },
+                "collapse": 0.5,  # warns below this share of the best epoch's PGD accuracy
             },
             "evaluation": {
                 "attack": {
                     "eps": 0.1,  # radius in pixels
                     "step_size": 0.02,  # per step, in pixels
-                    "steps": 20,
+                    "steps": 20,  # gradient steps
                     "restarts": 1,  # random starts
                     "norm": "linf",  # linf, l2
                     "losses": ("ce", "margin"),  # an image is robust if every loss fails

@@ -8,63 +8,15 @@ about 12 s on 2 CPU cores. Fewer than seven classes need a smaller M, or a large
 """
 
 import ml_collections
-from ml_collections.config_dict import placeholder
+
+from configs import digits
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings; every field can be overridden as --config.section.field=value."""
-    return ml_collections.ConfigDict(
-        {
-            "dataset": {
-                "name": "image_folder",  # train/CLASS/*.png and test/CLASS/*.png, or .jpg
-                "augmentation": "none",  # none, crop_and_flip
-                "data_dir": placeholder(str),  # the folder or archive; required
-                "validation_examples": 0,  # training images held out, never trained on
-                "validation_seed": 0,  # decides which
-                "image_size": placeholder(tuple),  # (height, width); all images have one size
-            },
-            "backbone": {
-                "name": "small_cnn",  # resnet18, small_cnn
-                "width": 32,  # channels of the first convolution
-            },
-            "clustering": {
-                "clusters_per_class": 2,  # K
-                "clusters_per_batch": 12,  # M: one seed and its 11 nearest impostors
-                "examples_per_cluster": 10,  # D; the batch has 120 images
-                "nearest": placeholder(int),  # L; all clusters take part in the scores
-                "normalize": True,  # False ignores L
-                "kmeans_starts": 1,  # k-means++ starts per class
-                "kmeans_iterations": 20,  # Lloyd iterations at most
-            },
-            "objective": {
-                "name": "clustr",  # the magnet loss alone
-                "alpha": 12.5,  # separation gap
-                "epsilon": 0.0,  # 1e-8: the published arithmetic
-                "nearest": placeholder(int),  # L inside losses that use log-scores
-            },
-            "optimizer": {
-                "learning_rate": 1e-3,  # of Adam
-                "milestones": (30,),  # epochs after which the rate drops
-                "decay": 0.1,  # factor of each drop
-            },
-            "training": {
-                "epochs": 40,  # clusters are refreshed after each
-                "seed": 0,  # weights, neighbourhoods, k-means
-                "steps_per_epoch": placeholder(int),  # as many whole batches as the data have
-                "strategy": "default",  # default, mirrored
-                "jit_compile": False,  # compiling costs more than it saves for small images
-            },
-            "evaluation": {
-                "attack": {
-                    "eps": 0.1,  # radius in pixels
-                    "step_size": 0.02,  # per step, in pixels
-                    "steps": 20,
-                    "restarts": 1,  # random starts
-                    "norm": "linf",  # linf, l2
-                    "losses": ("ce", "margin"),  # an image is robust if every loss fails
-                },
-                "examples": 1000,  # test images that are attacked and certified
-                "batch_size": 250,  # images attacked at once
-            },
-        }
-    )
+    config = digits.get_config()
+    config.dataset.name = "image_folder"  # train/CLASS/*.png and test/CLASS/*.png, or .jpg
+    config.dataset.validation_examples = 0  # training images held out, never trained on
+    config.evaluation.examples = 1000
+    config.evaluation.batch_size = 250
+    return config

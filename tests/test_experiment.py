@@ -29,13 +29,13 @@ def _config(field, value):
         ("clustering.clusters_per_batch", 20, "must be at most 19: one seed and the 18 clusters"),
         ("clustering.nearest", 21, "must be at most 20, the number of clusters"),
         ("objective.nearest", 21, "must be at most 20, the number of clusters"),
-        # The smallest digit class has 174 images, 20.03 % of which are test images.
-        ("clustering.clusters_per_class", 140, "must be at most 139, the size of the smallest"),
-        ("dataset.name", "imagenet", "must be one of ['cifar10', 'cifar100', 'digits', "),
+        # The smallest digit class has 174 images: 35 are test images, 13 of the others held out.
+        ("clustering.clusters_per_class", 127, "must be at most 126, the size of the smallest"),
+        ("dataset.name", "imagenet", "must be one of ['cifar10', 'cifar100', 'digits', 'image"),
         ("backbone.name", "vgg", "must be one of ['resnet18', 'small_cnn']"),
-        ("objective.name", "magic", "must be one of ['clustr']"),
+        ("objective.name", "magic", "must be one of ['clustr', 'clustr_free', 'clustr_q"),
         ("evaluation.attack.norm", "l1", "must be one of ['l2', 'linf']"),
-        ("training.strategy", "tpu", "must be one of ['default', 'mirrored']"),
+        ("training.strategy", "tpu", "must be one of ['default', 'mirrored', 'multi_worker']"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(field, value, line):
@@ -53,11 +53,11 @@ def test_the_largest_possible_settings_fit():
 
 
 def test_only_the_images_left_to_train_on_count_for_k():
-    """Of the 139 training images of digit 8, the smallest class, 137/1437 are held out: 13."""
-    config = _config("dataset.validation_examples", 137)
-    config["clustering"]["clusters_per_class"] = 139
+    """Of the 139 training images of digit 8, the smallest class, none are held out."""
+    config = _config("dataset.validation_examples", 0)
+    config["clustering"]["clusters_per_class"] = 140
     experiment = read_experiment(config)
-    with pytest.raises(InputError, match=r"clusters_per_class must be at most 126, the size"):
+    with pytest.raises(InputError, match=r"clusters_per_class must be at most 139, the size"):
         check_fits(experiment, load_dataset(experiment.dataset))
 
 
@@ -70,6 +70,14 @@ def test_one_class_is_refused():
     with pytest.raises(InputError, match="must be data of two classes or more") as raised:
         check_fits(experiment, one_class)
     assert "\n" not in str(raised.value)
+
+
+def test_the_best_epoch_needs_held_out_images():
+    values = _config("training.checkpoint", "best_pgd")
+    read_experiment(values)
+    values["dataset"]["validation_examples"] = 0
+    with pytest.raises(InputError, match=r"^config\.dataset\.validation_examples must be above 0"):
+        read_experiment(values)
 
 
 def test_changed_fields_are_named():

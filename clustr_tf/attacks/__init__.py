@@ -1,7 +1,23 @@
 """Attacks on functions that map images to log-scores."""
 
-from clustr_tf.attacks.evaluation import RobustnessResult, evaluate_robustness
-from clustr_tf.attacks.losses import ATTACK_LOSSES
+from clustr_tf.attacks.ascent import NORMS, ascend
+from clustr_tf.attacks.evaluation import (
+    RobustnessEvaluator,
+    RobustnessResult,
+    evaluate_robustness,
+)
+from clustr_tf.attacks.losses import ATTACK_LOSSES, cross_entropy
 from clustr_tf.attacks.pgd import PGD, PGDConfig, pgd
 
-__all__ = ["ATTACK_LOSSES", "PGD", "PGDConfig", "RobustnessResult", "evaluate_robustness", "pgd"]
+__all__ = [
+    "ATTACK_LOSSES",
+    "NORMS",
+    "PGD",
+    "PGDConfig",
+    "RobustnessEvaluator",
+    "RobustnessResult",
+    "ascend",
+    "cross_entropy",
+    "evaluate_robustness",
+    "pgd",
+]

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 from cleverhans.tf2.utils import clip_eta
 
+from clustr_tf.attacks.ascent import NORMS, ascend
 from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss
 from clustr_tf.attacks.starts import random_perturbations
 
-NORMS: dict[str, float] = {"linf": np.inf, "l2": 2}
 _NUMBER, _COUNT = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
 
 
@@ -56,10 +55,9 @@ class PGDConfig:
 class PGD:
     """PGD inside an eps-ball around images in [0, 1], compiled once for all radii and batches.
 
-    Each step is CleverHans' `fast_gradient_method` and projection, number for number the body of
-    its `projected_gradient_descent`. That function's own random start is not used: it draws from
-    one global state for a whole batch, so that an example's result would depend on its neighbours.
-    It also refuses steps longer than eps, which the one-step attacks of the paper take.
+    The steps are CleverHans' (see `ascend`), but not its random start: that draws from one global
+    state for a whole batch, so that an example's result would depend on its neighbours. It also
+    refuses steps longer than eps, which the one-step attacks of the paper take.
 
     Only gradients with respect to the images are taken.
 
@@ -69,6 +67,7 @@ class PGD:
         norm: "linf" or "l2".
         loss: a key of `ATTACK_LOSSES`, or a callable `(labels, logits)` -> `[batch]`; with a
             callable the labels may be anything that it takes.
+        jit_compile: whether XLA compiles the steps; each batch size is then compiled anew.
 
     Raises:
         ValueError: if norm or loss is unknown.
@@ -88,6 +87,7 @@ class PGD:
         image_shape: tuple[int, int, int],
         norm: str = "linf",
         loss: str | AttackLoss = "ce",
+        jit_compile: bool = False,
     ):
         if norm not in NORMS:
             raise ValueError(f"norm must be one of {sorted(NORMS)}. Received: {norm!r}")
@@ -95,7 +95,7 @@ class PGD:
             raise ValueError(f"loss must be one of {sorted(ATTACK_LOSSES)}. Received: {loss!r}")
         self._norm = NORMS[norm]
         self.loss: AttackLoss = ATTACK_LOSSES[loss] if isinstance(loss, str) else loss
-        self._shape = tuple(image_shape)
+        self._shape, self._jit_compile = tuple(image_shape), jit_compile
         # CleverHans compiles a gradient per model_fn object: it must be one and the same.
         self._log_scores = log_scores
         self._images = tf.TensorSpec([None, *image_shape], tf.float32)
@@ -166,6 +166,7 @@ class PGD:
             self._compiled_steps[kind] = tf.function(
                 self._ascend,
                 input_signature=[self._images, kind[0], self._images, _NUMBER, kind[1], _COUNT],
+                jit_compile=self._jit_compile,
             )
         return self._compiled_steps[kind]
 
@@ -184,21 +185,17 @@ class PGD:
         step_size: tf.Tensor,
         steps: tf.Tensor,
     ) -> tf.Tensor:
-        adversarial = start
-        for _ in tf.range(steps):
-            adversarial = fast_gradient_method(
-                self._log_scores,
-                adversarial,
-                step_size,
-                self._norm,
-                self.loss,
-                clip_min=0.0,
-                clip_max=1.0,
-                y=labels,
-            )
-            perturbation = clip_eta(adversarial - images, self._norm, eps)
-            adversarial = tf.clip_by_value(images + perturbation, 0.0, 1.0)
-        return adversarial
+        return ascend(
+            self._log_scores,
+            self.loss,
+            images,
+            labels,
+            start,
+            eps=eps,
+            step_size=step_size,
+            steps=steps,
+            norm=self._norm,
+        )
 
 
 def pgd(

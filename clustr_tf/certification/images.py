@@ -16,6 +16,7 @@ from clustr_tf.certificates import (
 )
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import to_pixels
+from clustr_tf.layers import ClusteringHead
 
 _BATCH = 500
 
@@ -74,11 +75,17 @@ def certify_images(
         Radii and predictions.
 
     Raises:
-        ValueError: if the network has a layer without a proved bound.
+        ValueError: if the head has no certificate or the network has a layer without a proved
+            bound.
 
     Example:
         >>> certify_images(classifier, dataset.test_images, dataset.test_labels).radius_l2
     """
+    if not isinstance(classifier.head, ClusteringHead):
+        raise ValueError(
+            "classifier must have a ClusteringHead: other heads have no certificates. "
+            f"Received: {type(classifier.head).__name__}"
+        )
     bound = lipschitz_bound(classifier.embedder)
     results = [
         certify_batch(classifier, to_pixels(images[start : start + _BATCH]), bound, method)[1]

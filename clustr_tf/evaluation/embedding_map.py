@@ -16,7 +16,7 @@ def draw_embedding_map(
     path: Path,
     embeddings: np.ndarray,
     labels: np.ndarray,
-    centroids: np.ndarray,
+    centroids: np.ndarray | None,
     class_names: tuple[str, ...],
     title: str,
 ) -> None:
@@ -26,7 +26,7 @@ def draw_embedding_map(
         path: the PNG file to write.
         embeddings: `[N, dim]`.
         labels: int64 `[N]`.
-        centroids: `[C*K, dim]`, cluster j of class j // K.
+        centroids: `[C*K, dim]`, cluster j of class j // K; None for the means of the classes.
         class_names: one a class.
         title: over the picture.
 
@@ -37,9 +37,14 @@ def draw_embedding_map(
         raise ValueError(
             f"embeddings must have at least 2 dimensions. Received: {embeddings.shape}"
         )
+    if centroids is None:
+        present = np.unique(labels)
+        centroids = np.stack([embeddings[labels == label].mean(axis=0) for label in present])
+        centre_labels = present
+    else:
+        centre_labels = np.arange(len(centroids)) // (len(centroids) // len(class_names))
     projection = PCA(2).fit(centroids)
     points, centres = projection.transform(embeddings), projection.transform(centroids)
-    centre_labels = np.arange(len(centroids)) // (len(centroids) // len(class_names))
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.add_subplot()
     colours = colormaps["tab10"].resampled(max(len(class_names), 10))

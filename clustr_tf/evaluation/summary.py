@@ -11,6 +11,7 @@ from clustr_tf.certification import Certification, certify_images
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import Dataset, to_pixels
 from clustr_tf.evaluation.settings import EvaluationConfig
+from clustr_tf.layers import ClusteringHead
 
 
 @dataclass(frozen=True)
@@ -19,19 +20,24 @@ class BriefEvaluation:
 
     Attributes:
         robustness: what the attack left.
-        certification: what was proved.
+        certification: what was proved; None for a dense head, which has no certificate.
     """
 
     robustness: RobustnessResult
-    certification: Certification
+    certification: Certification | None
 
     def figures(self) -> dict[str, Any]:
         """The figures of summary.json; radii in pixels, l2 unless the name says otherwise."""
         certification = self.certification
-        return {
-            "examples": len(certification.labels),
+        found = {
+            "examples": len(self.robustness.correct),
             "clean_accuracy": self.robustness.clean_accuracy,
             "pgd_accuracy": self.robustness.robust_accuracy,
+        }
+        if certification is None:
+            return found
+        return {
+            **found,
             "median_certified_radius_l2": float(np.median(certification.radius_l2)),
             "abstentions": certification.abstentions,
             "lipschitz_bound": certification.bound.gain,
@@ -62,6 +68,8 @@ def evaluate_briefly(
         batch_size=config.batch_size,
         seed=seed,
     )
+    if not isinstance(classifier.head, ClusteringHead):
+        return BriefEvaluation(robustness, None)
     return BriefEvaluation(robustness, certify_images(classifier, images, labels))
 
 

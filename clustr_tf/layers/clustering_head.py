@@ -124,12 +124,23 @@ class ClusteringHead(keras.layers.Layer):
         self.variance.assign(variance)
 
     def call(self, embeddings: Any) -> Any:
-        distances = squared_distances(embeddings, ops.cast(self.centroids, embeddings.dtype))
+        return self.log_scores(embeddings, self.nearest)
+
+    def log_scores(self, embeddings: Any, nearest: int | None) -> Any:
+        """Log-scores with another L than the layer's own, as the published training has.
+
+        Args:
+            embeddings: `[batch, dim]`.
+            nearest: L; None for all clusters. Ignored where `normalize` is off.
+
+        Returns:
+            `[batch, C]`.
+        """
         return class_log_scores(
-            distances,
+            squared_distances(embeddings, ops.cast(self.centroids, embeddings.dtype)),
             ops.cast(self.variance, embeddings.dtype),
             self.clusters_per_class,
-            self.ranked_clusters,
+            nearest if self.normalize else None,
         )
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

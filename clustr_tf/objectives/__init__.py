@@ -1,6 +1,14 @@
 """Training methods, one file each."""
 
-from clustr_tf.objectives.objective import Objective, StepLosses
-from clustr_tf.objectives.registry import OBJECTIVES, ObjectiveConfig, build_objective
+from clustr_tf.objectives.objective import FreeTraining, Objective, StepLosses
+from clustr_tf.objectives.registry import OBJECTIVES, build_objective
+from clustr_tf.objectives.settings import ObjectiveConfig
 
-__all__ = ["OBJECTIVES", "Objective", "ObjectiveConfig", "StepLosses", "build_objective"]
+__all__ = [
+    "OBJECTIVES",
+    "FreeTraining",
+    "Objective",
+    "ObjectiveConfig",
+    "StepLosses",
+    "build_objective",
+]

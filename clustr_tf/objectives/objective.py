@@ -20,17 +20,61 @@ class StepLosses(NamedTuple):
     remembered: tf.Tensor
     parts: dict[str, tf.Tensor]
 
+    def plus(self, name: str, weight: float, losses: tf.Tensor) -> "StepLosses":
+        """These losses plus a further weighted one.
+
+        Args:
+            name: of its mean in the logs.
+            weight: its factor in the total.
+            losses: `[batch]`.
+
+        Returns:
+            The sum; what is remembered stays.
+        """
+        parts = {**self.parts, name: tf.reduce_mean(losses)}
+        return StepLosses(self.total + weight * losses, self.remembered, parts)
+
+
+class FreeTraining(NamedTuple):
+    """Every batch is trained on several times while one perturbation runs along.
+
+    Attributes:
+        replays: how often a batch is trained on.
+        eps: radius of the perturbation and length of its steps, in pixels.
+
+    Reference:
+        Shafahi et al., "Adversarial Training for Free!", arXiv 1904.12843, algorithm 1.
+    """
+
+    replays: int
+    eps: float
+
 
 class Objective(Protocol):
-    """A training method."""
+    """A training method.
 
-    def losses(self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor) -> StepLosses:
-        """Losses of one neighbourhood, traced inside the training step's gradient tape.
+    Attributes:
+        clustered: True: batches are neighbourhoods and the head is a `ClusteringHead`. False:
+            batches are shuffled and the head is a dense softmax layer.
+        free: how batches are replayed; None for once, unperturbed.
+    """
+
+    @property
+    def clustered(self) -> bool: ...
+
+    @property
+    def free(self) -> FreeTraining | None: ...
+
+    def losses(
+        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+    ) -> StepLosses:
+        """Losses of one batch, traced inside the training step's gradient tape.
 
         Args:
             classifier: the model in training.
-            images: `[batch, H, W, C]` in [0, 1], augmented.
+            images: `[batch, H, W, C]` in [0, 1], augmented; with `free`, perturbed as well.
             targets: int64 `[batch, 2]` = (class, cluster).
+            seed: int32 `[2]`, of every random draw.
 
         Returns:
             The losses.

@@ -1,38 +1,29 @@
 """The training methods by name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from clustr_tf.objectives.clustr import Clustr
+from clustr_tf.objectives.clustr import clustr
+from clustr_tf.objectives.clustr_free import clustr_free
+from clustr_tf.objectives.clustr_qtrades import clustr_qtrades
+from clustr_tf.objectives.clustr_trades import clustr_trades
+from clustr_tf.objectives.fast_at import fast_at
+from clustr_tf.objectives.free_at import free_at
+from clustr_tf.objectives.nominal import nominal
 from clustr_tf.objectives.objective import Objective
-
-
-@dataclass(frozen=True)
-class ObjectiveConfig:
-    """Which training method and its constants.
-
-    Raises:
-        ValueError: if the name is not registered or a constant is out of range.
-    """
-
-    name: str  # a key of OBJECTIVES
-    alpha: float = 12.5  # separation gap of the magnet loss
-    epsilon: float = 0.0  # 1e-8: the published arithmetic of the magnet loss
-    nearest: int | None = None  # L of the log-scores inside a loss that uses them; None: all
-
-    def __post_init__(self) -> None:
-        if self.name not in OBJECTIVES:
-            raise ValueError(f"name must be one of {sorted(OBJECTIVES)}. Received: {self.name!r}")
-        if not self.alpha >= 0:
-            raise ValueError(f"alpha must be at least 0. Received: {self.alpha}")
-        if not 0 <= self.epsilon < 1:
-            raise ValueError(f"epsilon must be in [0, 1). Received: {self.epsilon}")
-        if self.nearest is not None and self.nearest < 1:
-            raise ValueError(f"nearest must be None or at least 1. Received: {self.nearest}")
-
+from clustr_tf.objectives.pgd_at import pgd_at
+from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.trades import trades
 
 OBJECTIVES: dict[str, Callable[[ObjectiveConfig], Objective]] = {
-    "clustr": lambda config: Clustr(alpha=config.alpha, epsilon=config.epsilon),
+    "clustr": clustr,
+    "clustr_qtrades": clustr_qtrades,
+    "clustr_trades": clustr_trades,
+    "clustr_free": clustr_free,
+    "nominal": nominal,
+    "pgd_at": pgd_at,
+    "fast_at": fast_at,
+    "free_at": free_at,
+    "trades": trades,
 }
 
 

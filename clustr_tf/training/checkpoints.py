@@ -1,106 +1,207 @@
-"""Checkpoints: one file an epoch, complete or not there, readable without pickle."""
+"""Checkpoints: complete or not there, checked, readable without pickle."""
 
+import io
 import json
 import logging
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 
-from clustr_tf.clustering import NeighbourhoodSampler
 from clustr_tf.files import write_arrays
+from clustr_tf.training.batches import Batches
+
+Draw = tuple[np.ndarray, np.ndarray]
 
 _KEPT = 2  # the newest, and the one before should the newest be damaged
 _logger = logging.getLogger(__name__)
 
 
 @dataclass
+class EpochProgress:
+    """The epoch that is under way.
+
+    Attributes:
+        step: how many of its steps are done.
+        sums: name of a loss part -> its sum over these steps.
+        images: trained on in these steps.
+        seconds: spent on them, by all sessions of the run.
+        pending: the draws for the next step, one for each replica, where they are made already.
+    """
+
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    images: int = 0
+    seconds: float = 0.0
+    pending: list[Draw] = field(default_factory=list)
+
+
+@dataclass
 class TrainingState:
-    """Everything that the next epoch depends on.
+    """Everything that the next step depends on.
 
     Attributes:
         variables: of the classifier, the optimiser: name of the group -> Keras variables.
-        sampler: owns assignments, example losses and the random draws.
+        batches: owns assignments, example losses and the random draws.
         history: the finished epochs' rows of metrics.csv.
+        progress: of the epoch under way.
+        perturbation: of free training, `[replicas * batch, H, W, C]`; else `[0, H, W, C]`.
     """
 
     variables: dict[str, Sequence[keras.Variable]]
-    sampler: NeighbourhoodSampler
+    batches: Batches
     history: list[dict[str, float]]
+    progress: EpochProgress
+    perturbation: np.ndarray
 
     @property
     def epoch(self) -> int:
         """How many epochs are finished."""
         return len(self.history)
 
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The state as arrays that need no pickle."""
+        progress = self.progress
+        counts = {
+            "step": progress.step,
+            "sums": progress.sums,
+            "images": progress.images,
+            "seconds": progress.seconds,
+            "draws": len(progress.pending),
+        }
+        arrays = {
+            "history": np.array(json.dumps(self.history)),
+            "progress": np.array(json.dumps(counts)),
+            "perturbation": self.perturbation,
+        }
+        for index, (indices, targets) in enumerate(progress.pending):
+            arrays[f"draws/{index}/indices"], arrays[f"draws/{index}/targets"] = indices, targets
+        arrays.update({f"batches/{name}": value for name, value in self.batches.state().items()})
+        return {**arrays, **variable_arrays(self.variables)}
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Continues exactly where `arrays()` was taken."""
+        assign(self.variables, arrays)
+        prefix = "batches/"
+        self.batches.restore(
+            {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
+        )
+        self.history[:] = json.loads(str(arrays["history"]))
+        counts = json.loads(str(arrays["progress"]))
+        pending = [
+            (arrays[f"draws/{index}/indices"], arrays[f"draws/{index}/targets"])
+            for index in range(counts.pop("draws"))
+        ]
+        self.progress = EpochProgress(**counts, pending=pending)
+        self.perturbation = arrays["perturbation"]
+
+    def fit_to(self, replicas: int, batch: int) -> None:
+        """Goes on with another number of replicas than before; says so, as nothing is then exact.
+
+        Args:
+            replicas: how many there are now.
+            batch: the largest batch of one.
+        """
+        rows = replicas * batch if len(self.perturbation) else 0
+        fits = len(self.progress.pending) in (0, replicas) and len(self.perturbation) == rows
+        if not fits:
+            _logger.warning("resuming on another number of replicas (%d) than before", replicas)
+            self.progress.pending = []
+            self.perturbation = np.resize(self.perturbation, (rows, *self.perturbation.shape[1:]))
+
 
 def save_checkpoint(folder: Path, state: TrainingState) -> Path:
-    """Writes the state after its last finished epoch and drops all but the newest checkpoints.
+    """Writes the state and drops all but the newest checkpoints.
 
     Args:
         folder: where checkpoints lie.
         state: what to save.
 
     Returns:
-        The file, `epoch-NNNN.npz`.
+        The file, `epoch-EEEE-step-SSSSSS.npz`: finished epochs, steps of the next one.
+
+    Raises:
+        OSError: if it cannot be written; the checkpoints before stay.
     """
-    arrays = {f"sampler/{key}": value for key, value in state.sampler.state().items()}
-    arrays["history"] = np.array(json.dumps(state.history))
-    for group, variables in state.variables.items():
-        for index, variable in enumerate(variables):
-            arrays[_key(group, index)] = keras.ops.convert_to_numpy(variable)
-    path = folder / f"epoch-{state.epoch:04d}.npz"
-    write_arrays(path, arrays)
+    path = folder / f"epoch-{state.epoch:04d}-step-{state.progress.step:06d}.npz"
+    write_arrays(path, state.arrays())
     for old in _newest_first(folder)[_KEPT:]:
         old.unlink()
     return path
 
 
-def restore_checkpoint(folder: Path, state: TrainingState) -> bool:
-    """Restores the newest readable checkpoint; warns of every damaged one it passes over.
+def read_checkpoint(folder: Path) -> dict[str, np.ndarray] | None:
+    """Reads the newest intact checkpoint; warns of every damaged one it passes over.
 
     Args:
         folder: where checkpoints lie; it need not exist.
-        state: overwritten with the checkpoint.
 
     Returns:
-        Whether there was one.
+        What `TrainingState.restore` takes; None if there is no checkpoint.
     """
     for path in _newest_first(folder):
         try:
-            arrays = _read(path)
+            return read_arrays(path)
         except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
             _logger.warning("%s is damaged (%s); the checkpoint before is used", path, error)
-            continue
-        _restore(arrays, state)
-        return True
-    return False
+    return None
 
 
-def _key(group: str, index: int) -> str:
-    return f"{group}/{index:04d}"
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Reads every array of an .npz file, which checks the archive's checksums.
 
+    Args:
+        path: the file.
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("epoch-*.npz"), reverse=True)
+    Returns:
+        name -> array.
 
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """Reads every array, which checks the archive's checksums."""
+    Raises:
+        OSError, ValueError, EOFError, zipfile.BadZipFile: if it is damaged.
+    """
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return dict(archive)
 
 
-def _restore(arrays: dict[str, Any], state: TrainingState) -> None:
-    for group, variables in state.variables.items():
-        for index, variable in enumerate(variables):
-            variable.assign(arrays[_key(group, index)])
-    prefix = "sampler/"
-    state.sampler.restore(
-        {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)}
-    )
-    state.history[:] = json.loads(str(arrays["history"]))
+def packed(arrays: Mapping[str, np.ndarray] | None) -> np.ndarray:
+    """Arrays as one array of bytes, to be sent to other workers; None as no bytes."""
+    buffer = io.BytesIO()
+    if arrays is not None:
+        np.savez(buffer, allow_pickle=False, **arrays)
+    return np.frombuffer(buffer.getvalue(), np.uint8)
+
+
+def unpacked(data: np.ndarray) -> dict[str, np.ndarray] | None:
+    """The inverse of `packed`."""
+    if not len(data):
+        return None
+    with np.load(io.BytesIO(data.tobytes()), allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def variable_arrays(variables: Mapping[str, Sequence[keras.Variable]]) -> dict[str, np.ndarray]:
+    """The values of groups of variables, by the keys that `assign` reads."""
+    return {key: keras.ops.convert_to_numpy(variable) for key, variable in _keyed(variables)}
+
+
+def assign(
+    variables: Mapping[str, Sequence[keras.Variable]], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Sets groups of variables to the values of `variable_arrays`."""
+    for key, variable in _keyed(variables):
+        variable.assign(arrays[key])
+
+
+def _keyed(
+    variables: Mapping[str, Sequence[keras.Variable]],
+) -> Iterator[tuple[str, keras.Variable]]:
+    for group, members in variables.items():
+        for index, variable in enumerate(members):
+            yield f"{group}/{index:04d}", variable
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*.npz"), reverse=True)

@@ -1,10 +1,8 @@
-"""The record of a run: metrics.csv and TensorBoard."""
+"""The record of a run: metrics.csv."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import tensorflow as tf
 
 from clustr_tf.files import replacing
 
@@ -15,21 +13,13 @@ COLUMNS = (
     "loss",
     "train_accuracy",
     "test_accuracy",
+    "validation_accuracy",
     "pgd_accuracy",
     "learning_rate",
     "images_per_second",
     "seconds",
     "variance",
 )
-_TENSORBOARD_NAMES = {
-    "loss": "train/loss",
-    "train_accuracy": "train/accuracy",
-    "test_accuracy": "test/accuracy",
-    "pgd_accuracy": "test/pgd_accuracy",
-    "learning_rate": "train/learning_rate",
-    "images_per_second": "train/images_per_second",
-    "variance": "clusters/variance",
-}
 
 
 def write_metrics(path: Path, history: Sequence[Row]) -> None:
@@ -45,29 +35,3 @@ def write_metrics(path: Path, history: Sequence[Row]) -> None:
         writer = csv.DictWriter(file, [*COLUMNS, *further], restval="")
         writer.writeheader()
         writer.writerows(history)
-
-
-def seconds_per_epoch(path: Path) -> list[float]:
-    """How long each epoch of metrics.csv took.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Seconds, an entry an epoch.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        return [float(row["seconds"]) for row in csv.DictReader(file)]
-
-
-def log_to_tensorboard(writer: tf.summary.SummaryWriter, row: Mapping[str, float]) -> None:
-    """Logs one epoch's figures under metric names with a path.
-
-    Args:
-        writer: of the run's tensorboard folder.
-        row: the epoch's row.
-    """
-    with writer.as_default(step=int(row["epoch"])):
-        for name, value in row.items():
-            if name not in ("epoch", "seconds"):
-                tf.summary.scalar(_TENSORBOARD_NAMES.get(name, f"train/{name}"), value)

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 class Reporter(Protocol):
     """Hears of the progress of training."""
 
-    def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
-        """Epoch `epoch` of `epochs` begins, with so many steps."""
+    def epoch_begins(self, epoch: int, epochs: int, steps: int, done: int = 0) -> None:
+        """Epoch `epoch` of `epochs` begins, with so many steps, some done by a session before."""
 
     def step_ends(self, loss: float) -> None:
         """A step ended with this loss."""
@@ -31,7 +31,7 @@ class ProgressBars:
         self._console = console
         self._progress: Progress | None = None
 
-    def epoch_begins(self, epoch: int, epochs: int, steps: int) -> None:
+    def epoch_begins(self, epoch: int, epochs: int, steps: int, done: int = 0) -> None:
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=20),
@@ -39,7 +39,9 @@ class ProgressBars:
             TextColumn("{task.description}"),
             console=self._console,
         )
-        self._task = self._progress.add_task("", total=steps, epoch=f"{epoch}/{epochs}")
+        self._task = self._progress.add_task(
+            "", total=steps, completed=done, epoch=f"{epoch}/{epochs}"
+        )
         self._progress.start()
 
     def step_ends(self, loss: float) -> None:
@@ -48,11 +50,15 @@ class ProgressBars:
 
     def epoch_ends(self, row: Mapping[str, float]) -> None:
         if self._progress:
-            self._progress.update(
-                self._task,
-                description=f"loss {row['loss']:.3f}  train {row['train_accuracy']:.2%}  "
-                f"test {row['test_accuracy']:.2%}  {row['images_per_second']:.0f} images/s",
+            text = (
+                f"loss {row['loss']:.3f}  train {row['train_accuracy']:.2%}  "
+                f"test {row['test_accuracy']:.2%}"
             )
+            if "pgd_accuracy" in row:
+                text += f"  PGD {row['pgd_accuracy']:.2%}"
+            if "images_per_second" in row:
+                text += f"  {row['images_per_second']:.0f} images/s"
+            self._progress.update(self._task, description=text)
         self.close()
 
     def close(self) -> None:
@@ -60,3 +66,19 @@ class ProgressBars:
         if self._progress:
             self._progress.stop()
             self._progress = None
+
+
+class Quiet:
+    """Says nothing: for the workers that are not the chief."""
+
+    def epoch_begins(self, epoch: int, epochs: int, steps: int, done: int = 0) -> None:
+        """Nothing."""
+
+    def step_ends(self, loss: float) -> None:
+        """Nothing."""
+
+    def epoch_ends(self, row: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""

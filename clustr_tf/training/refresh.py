@@ -1,82 +1,109 @@
 """Once per epoch: one embedding pass serves the clusters, the variance and the accuracy."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from clustr_tf.classifier import Classifier
 from clustr_tf.clustering import Clusters, cluster_by_class
-from clustr_tf.datasets import to_pixels
-from clustr_tf.layers import ClusteringHead
+from clustr_tf.training.distribution import Replicas
 from clustr_tf.training.settings import ClusteringConfig
 
 _BATCH = 512
 
 
 class Embedder:
-    """Embeds uint8 images in evaluation mode, compiled once.
+    """Embeds uint8 images in evaluation mode, compiled once, split over the replicas.
 
     Args:
         classifier: whose embeddings are wanted.
+        replicas: who shares the work; None for this device alone.
         jit_compile: whether XLA compiles the pass.
 
     Example:
         >>> Embedder(classifier)(dataset.test_images)  # float32 [N, dim]
     """
 
-    def __init__(self, classifier: Classifier, jit_compile: bool = False):
-        self._embed = tf.function(
-            lambda images: tf.cast(classifier.embed(images, training=False), tf.float32),
-            input_signature=[tf.TensorSpec([None, *classifier.image_shape], tf.float32)],
+    def __init__(
+        self,
+        classifier: Classifier,
+        replicas: Replicas | None = None,
+        jit_compile: bool = False,
+    ):
+        self._replicas = replicas = replicas or Replicas(tf.distribute.get_strategy())
+        embed = tf.function(
+            lambda images: tf.cast(
+                classifier.embed(tf.cast(images, tf.float32) / 255, training=False), tf.float32
+            ),
+            input_signature=[tf.TensorSpec([None, *classifier.image_shape], tf.uint8)],
             jit_compile=jit_compile,
+            autograph=False,
+        )
+        self._embed = tf.function(
+            lambda images: replicas.strategy.run(
+                lambda share: replicas.gather(embed(share)), args=(images,)
+            ),
+            reduce_retracing=True,
+            autograph=False,
         )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        batches = [
-            self._embed(to_pixels(images[start : start + _BATCH])).numpy()
-            for start in range(0, len(images), _BATCH)
-        ]
-        return np.concatenate(batches)
+        """Embeds images.
+
+        Args:
+            images: uint8 `[N, H, W, C]`, N at least 1.
+
+        Returns:
+            float32 `[N, dim]`, on every worker all of them.
+        """
+        count = self._replicas.count
+        share = -(-len(images) // count)
+        # The last replica may have to embed an image twice: gathering takes equal shares.
+        rows = np.minimum(np.arange(share * count), len(images) - 1).reshape(count, share)
+        batches = []
+        for start in range(0, share, _BATCH):
+            part = images[rows[:, start : start + _BATCH]]
+            values = self._replicas.values(partial(_tensor_of, part))
+            gathered = self._replicas.local(self._embed(values))[0].numpy()
+            batches.append(gathered.reshape(count, part.shape[1], -1))
+        embeddings = np.concatenate(batches, axis=1)
+        return embeddings.reshape(share * count, -1)[: len(images)]
 
 
-class Refresh(NamedTuple):
-    """What one refresh found: the clusters and the training accuracy before augmentation."""
-
-    clusters: Clusters
-    train_accuracy: float
+def _tensor_of(shares: np.ndarray, replica: int) -> tf.Tensor:
+    return tf.constant(shares[replica])
 
 
-def refresh_clusters(
-    classifier: Classifier,
-    embed: Callable[[np.ndarray], np.ndarray],
-    images: np.ndarray,
+def cluster_embeddings(
+    embeddings: np.ndarray,
     labels: np.ndarray,
     config: ClusteringConfig,
     seed: int,
-) -> Refresh:
-    """Clusters the training embeddings inside each class and gives them to the head.
+    replicas: Replicas,
+) -> Clusters:
+    """Clusters of the training embeddings, the same on every worker.
 
-    One pass over un-augmented images in evaluation mode. The published code pays three, in
-    training mode, over augmented images and the test set as well: its batch-norm statistics then
-    have seen test images.
+    The embeddings come from one pass over un-augmented images in evaluation mode. The published
+    code pays three, in training mode, over augmented images and the test set as well: its
+    batch-norm statistics then have seen test images.
 
     Args:
-        classifier: its head receives the centroids and the variance.
-        embed: uint8 images -> embeddings `[N, dim]`.
-        images: uint8 `[N, H, W, C]`.
+        embeddings: `[N, dim]`.
         labels: int64 `[N]`.
         config: K, k-means starts and iterations.
         seed: of k-means.
+        replicas: the chief's clusters are everybody's, as machines may round differently.
 
     Returns:
-        The clusters and the accuracy of the refreshed classifier on the training images.
+        The clusters.
+
+    Raises:
+        ValueError: if the embeddings cannot be clustered.
 
     Reference:
         Alfarra et al., arXiv 2006.07682, section 3 (cluster index of the magnet loss).
     """
-    embeddings = embed(images)
     clusters = cluster_by_class(
         embeddings,
         labels,
@@ -85,9 +112,12 @@ def refresh_clusters(
         n_init=config.kmeans_starts,
         max_iter=config.kmeans_iterations,
     )
-    head: ClusteringHead = classifier.head
-    head.set_clusters(clusters.centroids, clusters.variance)
-    return Refresh(clusters, accuracy(classifier, embeddings, labels))
+    centroids = replicas.broadcast(clusters.centroids.ravel())
+    return Clusters(
+        centroids.reshape(clusters.centroids.shape),
+        replicas.broadcast(clusters.assignments),
+        float(replicas.broadcast(np.array([clusters.variance]))[0]),
+    )
 
 
 def accuracy(classifier: Classifier, embeddings: np.ndarray, labels: np.ndarray) -> float:

@@ -9,15 +9,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import Dataset, load_dataset
 from clustr_tf.evaluation.embedding_map import draw_embedding_map
-from clustr_tf.evaluation.summary import evaluate_briefly
+from clustr_tf.evaluation.summary import BriefEvaluation, evaluate_briefly
 from clustr_tf.experiment import Experiment, read_experiment
 from clustr_tf.files import write_json
+from clustr_tf.layers import ClusteringHead
 from clustr_tf.provenance import git_revision, versions
-from clustr_tf.training.metrics import seconds_per_epoch
-from clustr_tf.training.progress import ProgressBars
+from clustr_tf.training.distribution import STRATEGIES, Replicas
+from clustr_tf.training.progress import ProgressBars, Quiet
 from clustr_tf.training.refresh import Embedder
+from clustr_tf.training.tensorboard import TensorBoard
 from clustr_tf.training.trainer import train
 from clustr_tf.workdir import Workdir
 
@@ -36,37 +39,61 @@ def run_training(config: Mapping[str, Any], root: Path, begin: float) -> None:
     """
     console, workdir = Console(), Workdir(root)
     experiment = read_experiment(config)
+    # Before any other use of TensorFlow: later it refuses to connect workers.
+    replicas = Replicas(STRATEGIES[experiment.training.strategy]())
     dataset = load_dataset(experiment.dataset)
-    progress = ProgressBars(console)
+    progress = ProgressBars(console) if replicas.is_chief else Quiet()
     try:
-        classifier = train(experiment, dataset, workdir, progress)
+        classifier, history = train(experiment, dataset, workdir, progress, replicas)
     finally:
         progress.close()
+    if not replicas.is_chief:
+        return
     evaluation = evaluate_briefly(
         classifier, dataset, experiment.evaluation, experiment.training.seed
     )
-    draw_embedding_map(
-        workdir.embedding_map,
-        Embedder(classifier)(dataset.test_images[: experiment.evaluation.examples]),
-        dataset.test_labels[: experiment.evaluation.examples],
-        np.asarray(classifier.head.centroids),
-        dataset.class_names,
-        title=f"{dataset.name}: test embeddings and centroids",
-    )
+    _draw(workdir, experiment, dataset, classifier, evaluation)
     summary = {
         "dataset": dataset.name,
+        "objective": experiment.objective.name,
         **evaluation.figures(),
         "attack": experiment.evaluation.attack.describe(),
         "seed": experiment.training.seed,
         "epochs": experiment.training.epochs,
         # Over all sessions of the run; `seconds` is this command's own time.
-        "training_seconds": sum(seconds_per_epoch(workdir.metrics)),
+        "training_seconds": sum(row.get("seconds", 0.0) for row in history),
         "seconds": time.perf_counter() - begin,
         "versions": versions(),
         "git_revision": git_revision(),
     }
     write_json(workdir.summary, summary)
     _print_summary(console, summary, experiment, dataset, workdir)
+
+
+def _draw(
+    workdir: Workdir,
+    experiment: Experiment,
+    dataset: Dataset,
+    classifier: Classifier,
+    evaluation: BriefEvaluation,
+) -> None:
+    """The pictures: embedding.png, and TensorBoard's projector and histogram of radii."""
+    labels = dataset.test_labels[: experiment.evaluation.examples]
+    embeddings = Embedder(classifier)(dataset.test_images[: experiment.evaluation.examples])
+    head = classifier.head
+    draw_embedding_map(
+        workdir.embedding_map,
+        embeddings,
+        labels,
+        np.asarray(head.centroids) if isinstance(head, ClusteringHead) else None,
+        dataset.class_names,
+        title=f"{dataset.name}: test embeddings",
+    )
+    board = TensorBoard(workdir.tensorboard, experiment)
+    board.write_projector(embeddings, labels, dataset.class_names)
+    if evaluation.certification:
+        board.log_radii(evaluation.certification.radius_l2, experiment.training.epochs)
+    board.close()
 
 
 def _print_summary(
@@ -81,11 +108,12 @@ def _print_summary(
     table = Table(show_header=False)
     table.add_row("clean accuracy", f"{summary['clean_accuracy']:.2%}")
     table.add_row("PGD accuracy", f"{summary['pgd_accuracy']:.2%} ({attack.describe()})")
-    table.add_row(
-        "median certified radius",
-        f"{summary['median_certified_radius_l2']:.3g} (l2, pixels; proved, with a Lipschitz bound "
-        f"of {summary['lipschitz_bound']:.3g}: tiny, as for every unconstrained network)",
-    )
+    if "median_certified_radius_l2" in summary:
+        table.add_row(
+            "median certified radius",
+            f"{summary['median_certified_radius_l2']:.3g} (l2, pixels; proved, with a Lipschitz "
+            f"bound of {summary['lipschitz_bound']:.3g}: tiny, as for every unconstrained network)",
+        )
     table.add_row("seconds", f"{summary['seconds']:.0f}")
     console.print(table)
     root = workdir.root
@@ -94,9 +122,11 @@ def _print_summary(
         "checkpoints/ and tensorboard/. Next:",
         highlight=False,
     )
-    for command in (
-        f"python -m clustr_tf.evaluate --workdir={root}",
-        f"python -m clustr_tf.certify --workdir={root}",
-        f"python -m export.savedmodel --workdir={root} --output=models/clustr",
-    ):
+    commands = [f"python -m clustr_tf.evaluate --workdir={root}"]
+    if "median_certified_radius_l2" in summary:
+        commands += [
+            f"python -m clustr_tf.certify --workdir={root}",
+            f"python -m export.savedmodel --workdir={root} --output=models/clustr",
+        ]
+    for command in commands:
         console.print(f"  {command}", highlight=False, soft_wrap=True)

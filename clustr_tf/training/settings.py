@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from clustr_tf.attacks import PGDConfig
+
 
 @dataclass(frozen=True)
 class ClusteringConfig:
@@ -60,25 +62,58 @@ class TrainingConfig:
     """How long, how seeded, and on what to train.
 
     Raises:
-        ValueError: if a number is out of range or the strategy is unknown.
+        ValueError: if a number is out of range or a name unknown.
     """
 
     epochs: int  # clusters are refreshed after each
-    seed: int = 0  # of weights, neighbourhoods, augmentation and k-means
+    seed: int = 0  # of weights, batches, augmentation, adversaries and k-means
     steps_per_epoch: int | None = None  # None: as many as whole batches fit into the data
-    strategy: str = "default"  # a key of STRATEGIES in clustr_tf/training/distribution.py
+    batch_size: int | None = None  # of methods without clusters; None: M*D like the others
+    strategy: str = "default"  # default, mirrored, multi_worker
     jit_compile: bool = False  # XLA; worth it for ResNets, not for tiny networks
+    precision: str = "float32"  # or mixed_bfloat16: the backbone's arithmetic while it trains
+    deterministic: bool = False  # bit for bit the same again; slower, and records no times
+    checkpoint: str = (
+        "last"  # the epoch that becomes the model: last, or best_pgd (held-out images)
+    )
+    checkpoint_minutes: float = 10.0  # besides after every epoch, the state is saved so often
 
     def __post_init__(self) -> None:
         _at_least(self, "epochs", 1)
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed must be from 0 to 2**31 - 1. Received: {self.seed}")
-        if self.steps_per_epoch is not None:
-            _at_least(self, "steps_per_epoch", 1)
-        if self.strategy not in ("default", "mirrored"):
+        for name in ("steps_per_epoch", "batch_size"):
+            if getattr(self, name) is not None:
+                _at_least(self, name, 1)
+        for name, allowed in [
+            ("strategy", ("default", "mirrored", "multi_worker")),
+            ("precision", ("float32", "mixed_bfloat16")),
+            ("checkpoint", ("last", "best_pgd")),
+        ]:
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {list(allowed)}. Received: {getattr(self, name)!r}"
+                )
+        if not self.checkpoint_minutes > 0:
             raise ValueError(
-                f"strategy must be one of ['default', 'mirrored']. Received: {self.strategy!r}"
+                f"checkpoint_minutes must be above 0. Received: {self.checkpoint_minutes}"
             )
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """What is measured after every epoch on the held-out training images.
+
+    Raises:
+        ValueError: if a number is out of range.
+    """
+
+    attack: PGDConfig  # weaker than that of an evaluation: it watches for a collapse
+    collapse: float = 0.5  # warns when PGD accuracy falls below this share of the best epoch's
+
+    def __post_init__(self) -> None:
+        if not 0 < self.collapse < 1:
+            raise ValueError(f"collapse must be between 0 and 1. Received: {self.collapse}")
 
 
 def _at_least(section: object, name: str, least: int) -> None:

@@ -3,12 +3,17 @@
 from collections.abc import Callable
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from clustr_tf.classifier import Classifier
-from clustr_tf.objectives import Objective
+from clustr_tf.objectives import FreeTraining, Objective
+from clustr_tf.training.distribution import Replicas
 
-Step = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
+Step = Callable[
+    [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor],
+    tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor],
+]
 
 
 def build_step(
@@ -16,12 +21,14 @@ def build_step(
     objective: Objective,
     optimizer: keras.optimizers.Optimizer,
     augment: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
-    strategy: tf.distribute.Strategy,
+    replicas: Replicas,
     jit_compile: bool = False,
 ) -> Step:
     """Compiles the training step.
 
-    Each replica trains on its own neighbourhood; the gradient is the mean over replicas.
+    Each replica trains on its own batch; the gradient is the mean over replicas. With free
+    training the batch is replayed: each replay descends the weights and ascends the running
+    perturbation with the gradients of one and the same pass.
 
     Args:
         classifier: the model, created in the strategy's scope.
@@ -29,46 +36,100 @@ def build_step(
         optimizer: already built on the classifier's trainable variables in the strategy's scope
             (creating its slots inside the step fails under a strategy).
         augment: (images in [0, 1], seed) -> images.
-        strategy: where replicas run.
-        jit_compile: whether XLA compiles the step.
+        replicas: where the step runs.
+        jit_compile: whether XLA compiles losses and gradients.
 
     Returns:
-        A function (uint8 images `[batch, H, W, C]`, int64 targets `[batch, 2]`, int32 seed `[2]`),
-        each a per-replica value, to (remembered losses `[batch]`, named scalars), likewise
-        per replica.
+        A function (uint8 images `[batch, H, W, C]`, int64 targets `[batch, 2]`, int32 seed `[2]`,
+        float32 running perturbation as from `no_perturbation`), each a per-replica value, to
+        per-replica values: (remembered losses of all replicas' batches, one after another; named
+        means over all replicas; the perturbation for the next batch).
     """
     variables = classifier.trainable_variables
-    replicas = strategy.num_replicas_in_sync
+    shape = [None, *classifier.image_shape]
     signature = [
-        tf.TensorSpec([None, *classifier.image_shape], tf.uint8),
+        tf.TensorSpec(shape, tf.float32),
         tf.TensorSpec([None, 2], tf.int64),
         tf.TensorSpec([2], tf.int32),
+        tf.TensorSpec(shape, tf.float32),
     ]
+    free = objective.free
+
+    @tf.function(
+        input_signature=[tf.TensorSpec(shape, tf.uint8), tf.TensorSpec([2], tf.int32)],
+        jit_compile=jit_compile,
+        autograph=False,
+    )
+    def pixels_of(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        return augment(tf.cast(images, tf.float32) / 255, seed)
 
     @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
     def losses_and_gradients(
-        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
-        pixels = augment(tf.cast(images, tf.float32) / 255, seed)
+        pixels: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, perturbation: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor], tf.Tensor]:
+        if free:
+            perturbed = _inside(perturbation[: tf.shape(pixels)[0]], pixels)
         with tf.GradientTape() as tape:
-            losses = objective.losses(classifier, pixels, targets)
+            inputs = pixels
+            if free:
+                tape.watch(perturbed)
+                inputs = pixels + perturbed
+            losses = objective.losses(classifier, inputs, targets, seed)
             # The optimiser sums over replicas.
-            loss = tf.reduce_mean(losses.total) / replicas
-        gradients = tape.gradient(loss, [variable.value for variable in variables])
+            loss = tf.reduce_mean(losses.total) / replicas.count
+        weights = [variable.value for variable in variables]
         parts = {"loss": tf.reduce_mean(losses.total), **losses.parts}
-        return losses.remembered, parts, gradients
+        if not free:
+            return losses.remembered, parts, tape.gradient(loss, weights), perturbation
+        gradients, ascent = tape.gradient(loss, (weights, perturbed))
+        perturbed = _inside(_ascended(perturbed, ascent, free), pixels)
+        unused = perturbation[tf.shape(pixels)[0] :]
+        return losses.remembered, parts, gradients, tf.concat([perturbed, unused], axis=0)
 
     def replica_step(
-        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        remembered, parts, gradients = losses_and_gradients(images, targets, seed)
-        optimizer.apply(gradients, variables)
-        return remembered, parts
+        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, perturbation: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
+        augmentation_seed, objective_seed = tf.unstack(tf.random.split(seed))
+        pixels = pixels_of(images, augmentation_seed)
+        for _ in range(free.replays if free else 1):
+            remembered, parts, gradients, perturbation = losses_and_gradients(
+                pixels, targets, objective_seed, perturbation
+            )
+            optimizer.apply(gradients, variables)
+        means = {name: replicas.mean(value) for name, value in parts.items()}
+        return replicas.gather(remembered), means, perturbation
 
     @tf.function(reduce_retracing=True, autograph=False)
     def step(
-        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        return strategy.run(replica_step, args=(images, targets, seed))
+        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, perturbation: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
+        return replicas.strategy.run(replica_step, args=(images, targets, seed, perturbation))
 
     return step
+
+
+def no_perturbation(objective: Objective, batch: int, image_shape: tuple[int, ...]) -> np.ndarray:
+    """The running perturbation before the first batch.
+
+    Args:
+        objective: only one with free training has a perturbation.
+        batch: the largest batch.
+        image_shape: (H, W, C).
+
+    Returns:
+        Zeros, float32 `[batch, H, W, C]`; `[0, H, W, C]` without free training.
+    """
+    return np.zeros([batch if objective.free else 0, *image_shape], np.float32)
+
+
+def _ascended(perturbation: tf.Tensor, gradient: tf.Tensor, free: FreeTraining) -> tf.Tensor:
+    """One sign step of length eps, projected to the eps-ball: Shafahi et al., algorithm 1."""
+    return tf.clip_by_value(perturbation + free.eps * tf.sign(gradient), -free.eps, free.eps)
+
+
+def _inside(perturbation: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:
+    """The perturbation cut off where it would leave [0, 1].
+
+    Cutting off the sum instead would leave no gradient to come back by.
+    """
+    return tf.clip_by_value(perturbation, -pixels, 1 - pixels)

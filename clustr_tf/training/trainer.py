@@ -1,26 +1,31 @@
-"""Training: neighbourhoods in, a clustered classifier out."""
+"""Training: batches in, a finished classifier out, resumable at every step."""
 
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from clustr_tf.backbones import build_backbone
 from clustr_tf.classifier import Classifier
-from clustr_tf.clustering import NeighbourhoodSampler
+from clustr_tf.clustering import Clusters, NeighbourhoodSampler
 from clustr_tf.datasets import AUGMENTATIONS, Dataset
 from clustr_tf.errors import RunError
 from clustr_tf.experiment import Experiment, check_fits
-from clustr_tf.layers import ClusteringHead
 from clustr_tf.objectives import build_objective
-from clustr_tf.training.checkpoints import TrainingState, restore_checkpoint, save_checkpoint
-from clustr_tf.training.distribution import STRATEGIES
-from clustr_tf.training.metrics import Row, log_to_tensorboard, write_metrics
+from clustr_tf.training.batches import Batches, ShuffledBatches
+from clustr_tf.training.building import build_classifier, in_float32, learning_rate
+from clustr_tf.training.checkpoints import Draw, EpochProgress, TrainingState, assign
+from clustr_tf.training.distribution import STRATEGIES, LostWorkerError, Replicas
+from clustr_tf.training.interruption import Interruption
+from clustr_tf.training.metrics import Row
 from clustr_tf.training.progress import Reporter
-from clustr_tf.training.refresh import Embedder, Refresh, accuracy, refresh_clusters
-from clustr_tf.training.settings import OptimizerConfig
-from clustr_tf.training.step import build_step
+from clustr_tf.training.record import Record
+from clustr_tf.training.refresh import Embedder, accuracy, cluster_embeddings
+from clustr_tf.training.step import build_step, no_perturbation
+from clustr_tf.training.watch import Watch, is_best, warn_of_collapse
 from clustr_tf.workdir import Workdir
 
 _WHAT_TO_TRY = "Try a smaller config.optimizer.learning_rate in a new workdir"
@@ -30,204 +35,314 @@ class TrainingDivergedError(RunError):
     """The loss is no longer a finite number, or the embeddings cannot be clustered."""
 
 
+class Trained(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        classifier: computes in float32; its clusters are those of its weights.
+        history: the rows of metrics.csv.
+    """
+
+    classifier: Classifier
+    history: list[Row]
+
+
 def train(
-    experiment: Experiment, dataset: Dataset, workdir: Workdir, reporter: Reporter
-) -> Classifier:
+    experiment: Experiment,
+    dataset: Dataset,
+    workdir: Workdir,
+    reporter: Reporter,
+    replicas: Replicas | None = None,
+) -> Trained:
     """Trains a classifier, resuming from the workdir's newest checkpoint if there is one.
+
+    Several workers call this with the same arguments; the chief alone touches the workdir.
 
     Args:
         experiment: every setting.
         dataset: the loaded data.
         workdir: receives config, checkpoints, metrics and the final model.
         reporter: hears of the progress.
+        replicas: the devices; None for those of `experiment.training.strategy`.
 
     Returns:
-        The trained classifier, its clusters refreshed with the final weights.
+        The classifier, also saved as the workdir's model, and its history.
 
     Raises:
-        InputError: if settings and data do not fit, or the workdir holds another experiment.
+        InputError: if settings and data do not fit, the workdir holds another experiment, or
+            another process is training in it.
         TrainingDivergedError: if a loss is NaN or infinite; the last checkpoint stays.
+        LostWorkerError: if another worker is gone; the last checkpoint stays.
+        RunError: if a file cannot be written; the last checkpoint stays.
+        KeyboardInterrupt, TerminatedError: after Ctrl-C and SIGTERM; the state is saved.
 
     Example:
         >>> train(experiment, load_dataset(experiment.dataset), Workdir(Path("runs/a")), reporter)
     """
     check_fits(experiment, dataset)
-    workdir.claim(experiment)
+    replicas = replicas or Replicas(STRATEGIES[experiment.training.strategy]())
+    if experiment.training.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(experiment.training.seed)
-    trainer = _Trainer(experiment, dataset)
-    restore_checkpoint(workdir.checkpoints, trainer.state)
-    write_metrics(workdir.metrics, trainer.state.history)
-    writer = tf.summary.create_file_writer(str(workdir.tensorboard))
-    while trainer.state.epoch < experiment.training.epochs:
-        row = trainer.run_epoch(reporter)
-        save_checkpoint(workdir.checkpoints, trainer.state)
-        write_metrics(workdir.metrics, trainer.state.history)
-        log_to_tensorboard(writer, row)
-    writer.close()
-    workdir.save_classifier(trainer.classifier)
-    return trainer.classifier
+    try:
+        with workdir.claimed(experiment, replicas.is_chief), Interruption() as interruption:
+            record = Record(workdir, experiment, replicas)
+            trainer = _Trainer(experiment, dataset, record, replicas, interruption)
+            while trainer.state.epoch < experiment.training.epochs:
+                trainer.run_epoch(reporter)
+            return Trained(trainer.finished_classifier(), trainer.state.history)
+    except replicas.lost_worker_errors as error:
+        raise LostWorkerError(
+            "Another worker is gone; a collective operation failed "
+            f"({str(error).splitlines()[0][:200]}). The last checkpoint is intact: start all "
+            "workers again with the same commands to resume"
+        ) from error
 
 
-def build_classifier(experiment: Experiment, dataset: Dataset) -> Classifier:
-    """An untrained classifier for the data.
+class _Batch(NamedTuple):
+    """A step's draws and what the compiled step takes of them, one for each replica."""
 
-    Args:
-        experiment: backbone, K and L.
-        dataset: shapes and pixel statistics.
-
-    Returns:
-        The classifier; its head has no clusters yet.
-    """
-    backbone = build_backbone(
-        experiment.backbone.name, dataset.image_shape, width=experiment.backbone.width
-    )
-    head = ClusteringHead(
-        dataset.num_classes,
-        experiment.clustering.clusters_per_class,
-        nearest=experiment.clustering.nearest,
-        normalize=experiment.clustering.normalize,
-        name="clustering_head",
-    )
-    return Classifier(backbone, head, dataset.mean, dataset.std, name="classifier")
-
-
-def learning_rate(config: OptimizerConfig, epoch: int) -> float:
-    """The learning rate of an epoch.
-
-    Args:
-        config: rate, milestones and decay.
-        epoch: how many epochs are finished, from 0.
-
-    Returns:
-        `rate * decay ** (milestones passed)`.
-
-    Example:
-        >>> learning_rate(OptimizerConfig(1e-4, milestones=(30, 60)), epoch=30)  # 1e-5
-    """
-    passed = sum(epoch >= milestone for milestone in config.milestones)
-    return config.learning_rate * config.decay**passed
+    draws: list[Draw]
+    images: Any
+    targets: Any
 
 
 class _Trainer:
-    """What lives as long as a run: the model, its optimiser, the sampler and the compiled step."""
+    """What lives as long as a run: the model, its optimiser, the batches and the compiled step."""
 
-    def __init__(self, experiment: Experiment, dataset: Dataset):
-        self._experiment, self._dataset = experiment, dataset
+    def __init__(
+        self,
+        experiment: Experiment,
+        dataset: Dataset,
+        record: Record,
+        replicas: Replicas,
+        interruption: Interruption,
+    ):
+        self._experiment, self._dataset, self._record = experiment, dataset, record
+        self._replicas, self._interruption = replicas, interruption
         settings = experiment.training
-        self._strategy = STRATEGIES[settings.strategy]()
-        with self._strategy.scope():
-            self.classifier = build_classifier(experiment, dataset)
+        self._objective = build_objective(experiment.objective)
+        with replicas.strategy.scope():
+            self._classifier = build_classifier(experiment, dataset)
             self._optimizer = keras.optimizers.Adam(experiment.optimizer.learning_rate)
-            self._optimizer.build(self.classifier.trainable_variables)
+            self._optimizer.build(self._classifier.trainable_variables)
         self._step = build_step(
-            self.classifier,
-            build_objective(experiment.objective),
+            self._classifier,
+            self._objective,
             self._optimizer,
             AUGMENTATIONS[experiment.dataset.augmentation],
-            self._strategy,
+            replicas,
             settings.jit_compile,
         )
-        self._embed = Embedder(self.classifier, settings.jit_compile)
-        clusters = self._refresh(seed=settings.seed).clusters
-        sampler = NeighbourhoodSampler(
-            dataset.train_labels,
-            clusters.assignments,
-            clusters.centroids,
-            experiment.clustering.clusters_per_batch,
-            experiment.clustering.examples_per_cluster,
-            seed=settings.seed,
-        )
-        variables = {
-            "classifier": self.classifier.variables,
-            "optimizer": self._optimizer.variables,
-        }
-        self.state = TrainingState(variables, sampler, history=[])
-
-    def run_epoch(self, reporter: Reporter) -> Row:
-        """Trains one epoch, refreshes the clusters and appends the epoch's row to the history."""
-        epoch, settings = self.state.epoch, self._experiment.training
-        steps = settings.steps_per_epoch or self._whole_batches()
-        rate = learning_rate(self._experiment.optimizer, epoch)
-        self._optimizer.learning_rate = rate
-        reporter.epoch_begins(epoch + 1, settings.epochs, steps)
-        begin = time.perf_counter()
-        parts, images = [], 0
-        for step in range(epoch * steps, (epoch + 1) * steps):
-            losses, count = self._run_step(step)
-            parts.append(losses)
-            images += count
-            reporter.step_ends(losses["loss"])
-        images_per_second = images / (time.perf_counter() - begin)
-        refresh = self._refresh(seed=settings.seed + epoch + 1)
-        self.state.sampler.set_clusters(refresh.clusters.assignments, refresh.clusters.centroids)
-        row = {
-            "epoch": epoch + 1,
-            **{name: float(np.mean([part[name] for part in parts])) for name in parts[0]},
-            "train_accuracy": refresh.train_accuracy,
-            "test_accuracy": accuracy(
-                self.classifier,
-                self._embed(self._dataset.test_images),
-                self._dataset.test_labels,
+        self._embed = Embedder(self._classifier, replicas, settings.jit_compile)
+        self._watch = Watch(self._classifier, experiment.watch, settings.jit_compile)
+        checkpoint = record.newest_checkpoint()
+        self.state = TrainingState(
+            {"classifier": self._classifier.variables, "optimizer": self._optimizer.variables},
+            self._build_batches(checkpoint),
+            history=[],
+            progress=EpochProgress(),
+            perturbation=no_perturbation(
+                self._objective, self._batch_size() * replicas.count, dataset.image_shape
             ),
-            "variance": float(refresh.clusters.variance),
+        )
+        if checkpoint is not None:
+            self.state.restore(checkpoint)
+            self.state.fit_to(replicas.count, self._batch_size())
+            record.restore_metrics(self.state)
+        shares = np.split(self.state.perturbation, replicas.count)
+        self._perturbation = replicas.values(lambda replica: tf.constant(shares[replica]))
+        self._saved_at = time.monotonic()
+
+    def run_epoch(self, reporter: Reporter) -> None:
+        """Trains what is left of an epoch, refreshes the clusters, measures and saves."""
+        state, settings, dataset = self.state, self._experiment.training, self._dataset
+        rate = learning_rate(self._experiment.optimizer, state.epoch)
+        self._optimizer.learning_rate = rate
+        self._run_steps(reporter)
+        progress, begin = state.progress, time.perf_counter()
+        sizes, train_accuracy = self._refresh(seed=settings.seed + state.epoch + 1)
+        test_embeddings = self._embed(dataset.test_images)
+        row = {
+            "epoch": state.epoch + 1,
+            **{name: total / progress.step for name, total in progress.sums.items()},
+            "train_accuracy": train_accuracy,
+            "test_accuracy": accuracy(self._classifier, test_embeddings, dataset.test_labels),
+            **self._watch(dataset.validation_images, dataset.validation_labels, settings.seed),
             "learning_rate": rate,
-            "images_per_second": images_per_second,
-            "seconds": time.perf_counter() - begin,
         }
-        self.state.history.append(row)
+        if self._objective.clustered:
+            row["variance"] = float(self._classifier.head.variance)
+        if not settings.deterministic:
+            row["images_per_second"] = progress.images / progress.seconds
+            row["seconds"] = progress.seconds + time.perf_counter() - begin
+        state.history.append(row)
+        state.progress = EpochProgress()
+        warn_of_collapse(state.history, self._experiment.watch.collapse)
+        if settings.checkpoint == "best_pgd" and is_best(state.history):
+            self._record.save_best(self._model_variables())
+        self._gather_perturbation()
+        self._record.end_epoch(state, sizes)
+        self._saved_at = time.monotonic()
         reporter.epoch_ends(row)
-        return row
+        if self._replicas.any(self._interruption.requested)[0]:
+            self._interruption.leave()
 
-    def _run_step(self, step: int) -> tuple[dict[str, float], int]:
-        """One step on every replica; gives the mean loss parts and the number of images."""
-        replicas = self._strategy.num_replicas_in_sync
-        draws = [self.state.sampler.sample() for _ in range(replicas)]
-        seed = self._experiment.training.seed
+    def finished_classifier(self) -> Classifier:
+        """The classifier that the run is for, saved as the workdir's model."""
+        settings = self._experiment.training
+        if settings.checkpoint == "best_pgd":
+            assign(self._model_variables(), self._record.best())
+        if settings.precision != "float32":
+            with self._replicas.strategy.scope():
+                self._classifier = in_float32(self._experiment, self._dataset, self._classifier)
+            self._embed = Embedder(self._classifier, self._replicas, settings.jit_compile)
+            self._refresh(seed=settings.seed + settings.epochs)
+        self._record.save_classifier(self._classifier)
+        return self._classifier
 
-        def batch(context: tf.distribute.ReplicaContext) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            replica = context.replica_id_in_sync_group
-            indices, targets = draws[replica]
-            return (
-                tf.constant(self._dataset.train_images[indices]),
-                tf.constant(targets),
-                tf.constant([seed, step * replicas + replica], tf.int32),
-            )
+    def _run_steps(self, reporter: Reporter) -> None:
+        """The steps that the epoch lacks; the next batch is drawn while the device is busy.
 
-        values = self._strategy.experimental_distribute_values_from_function(batch)
-        remembered, parts = self._step(*values)
-        local = self._strategy.experimental_local_results
-        for (indices, _), losses in zip(draws, local(remembered), strict=True):
-            self.state.sampler.update_losses(indices, self._finite(losses.numpy(), step))
-        means = {
-            name: float(np.mean([value.numpy() for value in local(part)]))
-            for name, part in parts.items()
-        }
-        return means, sum(len(indices) for indices, _ in draws)
+        So a draw does not know the losses of the step before it, only those of older ones.
+        """
+        progress, steps = self.state.progress, self._steps_per_epoch()
+        epochs = self._experiment.training.epochs
+        reporter.epoch_begins(self.state.epoch + 1, epochs, steps, progress.step)
+        if progress.step == steps:
+            return
+        with ThreadPoolExecutor(1, "next-batch") as executor:
+            batch = self._prepare(progress.pending or self._draw())
+            while progress.step < steps:
+                begin = time.perf_counter()
+                is_last = progress.step + 1 == steps
+                following = None if is_last else executor.submit(self._next_batch)
+                losses, parts = self._run_step(batch)
+                progress.step += 1
+                progress.pending = []
+                draws = batch.draws
+                if following:
+                    batch = following.result()
+                    progress.pending = batch.draws
+                self._remember(draws, losses)
+                for name, value in parts.items():
+                    progress.sums[name] = progress.sums.get(name, 0.0) + value
+                progress.images += len(losses)
+                progress.seconds += time.perf_counter() - begin
+                reporter.step_ends(parts["loss"])
+                self._save_if_due()
 
-    def _finite(self, losses: np.ndarray, step: int) -> np.ndarray:
-        if not np.isfinite(losses).all():
+    def _run_step(self, batch: _Batch) -> tuple[np.ndarray, dict[str, float]]:
+        """One step on every replica; gives all examples' losses and the mean loss parts."""
+        replicas, seed = self._replicas, self._experiment.training.seed
+        step = self.state.epoch * self._steps_per_epoch() + self.state.progress.step
+        seeds = replicas.values(
+            lambda replica: tf.constant([seed, step * replicas.count + replica], tf.int32)
+        )
+        remembered, parts, self._perturbation = self._step(
+            batch.images, batch.targets, seeds, self._perturbation
+        )
+        losses = replicas.local(remembered)[0].numpy()
+        values = {name: float(replicas.local(part)[0]) for name, part in parts.items()}
+        if not (np.isfinite(losses).all() and np.isfinite(values["loss"])):
             raise TrainingDivergedError(
                 f"The loss is NaN or infinite in step {step + 1} (epoch {self.state.epoch + 1}). "
                 f"The checkpoint after epoch {self.state.epoch} is intact. {_WHAT_TO_TRY}"
             )
-        return losses
+        return losses, values
 
-    def _refresh(self, seed: int) -> Refresh:
+    def _remember(self, draws: list[Draw], losses: np.ndarray) -> None:
+        ends = np.cumsum([len(indices) for indices, _ in draws])
+        for (indices, _), share in zip(draws, np.split(losses, ends[:-1]), strict=True):
+            self.state.batches.update_losses(indices, share)
+
+    def _draw(self) -> list[Draw]:
+        """Every worker draws for all replicas: so all sources of batches stay the same."""
+        return [self.state.batches.sample() for _ in range(self._replicas.count)]
+
+    def _next_batch(self) -> _Batch:
+        return self._prepare(self._draw())
+
+    def _prepare(self, draws: list[Draw]) -> _Batch:
+        images = self._dataset.train_images
+        return _Batch(
+            draws,
+            self._replicas.values(lambda replica: tf.constant(images[draws[replica][0]])),
+            self._replicas.values(lambda replica: tf.constant(draws[replica][1])),
+        )
+
+    def _save_if_due(self) -> None:
+        minutes = (time.monotonic() - self._saved_at) / 60
+        due = minutes >= self._experiment.training.checkpoint_minutes
+        asked_to_leave, due = self._replicas.any(self._interruption.requested, due)
+        if asked_to_leave or due:
+            self._gather_perturbation()
+            self._record.save_state(self.state)
+            self._saved_at = time.monotonic()
+        if asked_to_leave:
+            self._interruption.leave()
+
+    def _gather_perturbation(self) -> None:
+        self.state.perturbation = self._replicas.gathered(self._perturbation)
+
+    def _refresh(self, seed: int) -> tuple[np.ndarray | None, float]:
+        """Clusters anew where there are clusters; gives their sizes and the train accuracy."""
+        embeddings, batches = self._embed(self._dataset.train_images), self.state.batches
+        sizes = None
+        if isinstance(batches, NeighbourhoodSampler):
+            clusters = self._cluster(embeddings, seed)
+            batches.set_clusters(clusters.assignments, clusters.centroids)
+            sizes = np.bincount(clusters.assignments, minlength=len(clusters.centroids))
+        return sizes, accuracy(self._classifier, embeddings, self._dataset.train_labels)
+
+    def _cluster(self, embeddings: np.ndarray, seed: int) -> Clusters:
+        """Clusters of the training embeddings; the head gets them."""
         try:
-            return refresh_clusters(
-                self.classifier,
-                self._embed,
-                self._dataset.train_images,
+            clusters = cluster_embeddings(
+                embeddings,
                 self._dataset.train_labels,
                 self._experiment.clustering,
                 seed,
+                self._replicas,
             )
         except ValueError as error:
             raise TrainingDivergedError(
                 f"The training set cannot be clustered after this epoch: {error}. {_WHAT_TO_TRY}"
             ) from error
+        self._classifier.head.set_clusters(clusters.centroids, clusters.variance)
+        return clusters
 
-    def _whole_batches(self) -> int:
+    def _build_batches(self, checkpoint: dict[str, np.ndarray] | None) -> Batches:
+        """The source of batches, its clusters found anew unless a checkpoint has them."""
+        labels, seed = self._dataset.train_labels, self._experiment.training.seed
+        if not self._objective.clustered:
+            return ShuffledBatches(labels, self._batch_size(), seed)
+        if checkpoint is None:
+            clusters = self._cluster(self._embed(self._dataset.train_images), seed)
+            assignments, centroids = clusters.assignments, clusters.centroids
+        else:
+            assignments = checkpoint["batches/assignments"]
+            centroids = checkpoint["batches/centroids"]
+        settings = self._experiment.clustering
+        return NeighbourhoodSampler(
+            labels,
+            assignments,
+            centroids,
+            settings.clusters_per_batch,
+            settings.examples_per_cluster,
+            seed=seed,
+        )
+
+    def _batch_size(self) -> int:
         clustering = self._experiment.clustering
-        batch = clustering.clusters_per_batch * clustering.examples_per_cluster
-        return max(len(self._dataset.train_labels) // batch, 1)
+        neighbourhood = clustering.clusters_per_batch * clustering.examples_per_cluster
+        if self._objective.clustered:
+            return neighbourhood
+        return self._experiment.training.batch_size or neighbourhood
+
+    def _steps_per_epoch(self) -> int:
+        whole_batches = len(self._dataset.train_labels) // self._batch_size()
+        return self._experiment.training.steps_per_epoch or max(whole_batches, 1)
+
+    def _model_variables(self) -> dict[str, Sequence[keras.Variable]]:
+        return {"classifier": self._classifier.variables}

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from clustr_tf.clustering import NeighbourhoodSampler
-from clustr_tf.training.checkpoints import TrainingState, restore_checkpoint, save_checkpoint
+from clustr_tf.training.batches import ShuffledBatches
+from clustr_tf.training.checkpoints import (
+    EpochProgress,
+    TrainingState,
+    packed,
+    read_checkpoint,
+    save_checkpoint,
+    unpacked,
+)
 
 LABELS = np.repeat([0, 1, 2], 10)
 CENTROIDS = np.arange(6.0)[:, None]
@@ -18,14 +26,26 @@ def _state(seed):
     variables = [keras.Variable(rng.normal(size=shape)) for shape in [(2, 3), ()]]
     assignments = 2 * LABELS + np.arange(30) % 2
     sampler = NeighbourhoodSampler(LABELS, assignments, CENTROIDS, 3, 2, seed=seed)
-    return TrainingState({"model": variables}, sampler, history=[])
+    return TrainingState(
+        {"model": variables},
+        sampler,
+        history=[],
+        progress=EpochProgress(),
+        perturbation=np.zeros((0, 1, 1, 1), np.float32),
+    )
+
+
+def _restore(folder, state):
+    arrays = read_checkpoint(folder)
+    assert arrays is not None
+    state.restore(arrays)
 
 
 def _train_epoch(state, epoch):
     for variable in state.variables["model"]:
         variable.assign_add(np.full(variable.shape, epoch, np.float32))
-    indices, _ = state.sampler.sample()
-    state.sampler.update_losses(indices, np.arange(len(indices)) + epoch)
+    indices, _ = state.batches.sample()
+    state.batches.update_losses(indices, np.arange(len(indices)) + epoch)
     state.history.append({"epoch": epoch, "loss": 0.1 * epoch})
 
 
@@ -37,13 +57,13 @@ def test_restores_variables_history_and_the_sampler_bit_for_bit(tmp_path):
     saved, fresh = _state(0), _state(1)
     _train_epoch(saved, 1)
     save_checkpoint(tmp_path, saved)
-    assert restore_checkpoint(tmp_path, fresh)
+    _restore(tmp_path, fresh)
     assert fresh.history == saved.history == [{"epoch": 1, "loss": 0.1}]
     for ours, theirs in zip(_values(fresh), _values(saved), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    np.testing.assert_array_equal(fresh.sampler.cluster_losses, saved.sampler.cluster_losses)
+    np.testing.assert_array_equal(fresh.batches.cluster_losses, saved.batches.cluster_losses)
     for _ in range(3):
-        for ours, theirs in zip(fresh.sampler.sample(), saved.sampler.sample(), strict=True):
+        for ours, theirs in zip(fresh.batches.sample(), saved.batches.sample(), strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
 
@@ -53,7 +73,7 @@ def test_keeps_the_two_newest(tmp_path):
         _train_epoch(state, epoch)
         save_checkpoint(tmp_path, state)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == ["epoch-0002.npz", "epoch-0003.npz"]
+    assert names == ["epoch-0002-step-000000.npz", "epoch-0003-step-000000.npz"]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "flip"])
@@ -74,7 +94,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_warning(tmp_path, caplog, 
     newest.write_bytes(content)
     fresh = _state(1)
     with caplog.at_level(logging.WARNING):
-        assert restore_checkpoint(tmp_path, fresh)
+        _restore(tmp_path, fresh)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert fresh.epoch == 1
     for ours, theirs in zip(_values(fresh), expected, strict=True):
@@ -82,4 +102,66 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_warning(tmp_path, caplog, 
 
 
 def test_without_checkpoints_nothing_is_restored(tmp_path):
-    assert not restore_checkpoint(tmp_path / "missing", _state(0))
+    assert read_checkpoint(tmp_path / "missing") is None
+
+
+def test_the_middle_of_an_epoch_is_restored(tmp_path):
+    saved, fresh = _state(0), _state(1)
+    _train_epoch(saved, 1)
+    draws = [saved.batches.sample(), saved.batches.sample()]
+    saved.progress = EpochProgress(7, {"loss": 1.25, "magnet": 0.1}, 42, 3.5, draws)
+    saved.perturbation = np.random.default_rng(0).normal(size=(4, 1, 2, 1)).astype(np.float32)
+    assert save_checkpoint(tmp_path, saved).name == "epoch-0001-step-000007.npz"
+    _restore(tmp_path, fresh)
+    assert (fresh.progress.step, fresh.progress.sums) == (7, {"loss": 1.25, "magnet": 0.1})
+    assert (fresh.progress.images, fresh.progress.seconds) == (42, 3.5)
+    np.testing.assert_array_equal(fresh.perturbation, saved.perturbation)
+    for ours, theirs in zip(fresh.progress.pending, draws, strict=True):
+        np.testing.assert_array_equal(ours[0], theirs[0])
+        np.testing.assert_array_equal(ours[1], theirs[1])
+
+
+def test_the_middle_of_an_epoch_is_newer_than_its_beginning(tmp_path):
+    state = _state(0)
+    _train_epoch(state, 1)
+    for step in (0, 9, 10, 100_000):
+        state.progress = EpochProgress(step)
+        save_checkpoint(tmp_path, state)
+    _restore(tmp_path, state)
+    assert state.progress.step == 100_000
+
+
+def test_another_number_of_replicas_goes_on_and_says_so(tmp_path, caplog):
+    state = _state(0)
+    state.progress = EpochProgress(3, pending=[state.batches.sample()] * 2)
+    state.perturbation = np.arange(8, dtype=np.float32).reshape(8, 1, 1, 1)
+    state.fit_to(replicas=2, batch=4)
+    assert len(state.progress.pending) == 2
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING):
+        state.fit_to(replicas=3, batch=4)
+    assert len(caplog.records) == 1
+    assert state.progress.pending == []
+    assert state.perturbation.ravel().tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3]
+
+
+def test_shuffled_batches_continue_where_they_stopped(tmp_path):
+    def dense(seed):
+        batches = ShuffledBatches(LABELS, 7, seed=seed)
+        return TrainingState({}, batches, [], EpochProgress(), np.zeros((0, 1, 1, 1)))
+
+    saved, fresh = dense(0), dense(1)
+    for _ in range(3):
+        saved.batches.sample()
+    save_checkpoint(tmp_path, saved)
+    _restore(tmp_path, fresh)
+    for _ in range(10):
+        np.testing.assert_array_equal(fresh.batches.sample()[0], saved.batches.sample()[0])
+
+
+def test_arrays_travel_as_bytes():
+    arrays = {"a": np.arange(3), "b": np.array("text")}
+    restored = unpacked(packed(arrays))
+    np.testing.assert_array_equal(restored["a"], arrays["a"])
+    assert str(restored["b"]) == "text"
+    assert unpacked(packed(None)) is None

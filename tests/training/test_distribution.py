@@ -18,7 +18,9 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.objectives import ObjectiveConfig, build_objective
-from clustr_tf.training.step import build_step
+from clustr_tf.training.refresh import Embedder
+from clustr_tf.training.distribution import Replicas
+from clustr_tf.training.step import build_step, no_perturbation
 
 rng = np.random.default_rng(0)
 batches = [rng.integers(0, 256, (6, 1, 3, 1), np.uint8) for _ in range(2)]
@@ -37,13 +39,21 @@ def weights_after(strategy, *images):
         optimizer = keras.optimizers.SGD(0.1)
         optimizer.build(classifier.trainable_variables)
     objective = build_objective(ObjectiveConfig("clustr", alpha=30.0))
-    step = build_step(classifier, objective, optimizer, lambda x, seed: x, strategy)
-    values = strategy.experimental_distribute_values_from_function(
-        lambda context: (tf.constant(images[context.replica_id_in_sync_group]), targets, seed)
+    replicas = Replicas(strategy)
+    step = build_step(classifier, objective, optimizer, lambda x, seed: x, replicas)
+    nothing = tf.constant(no_perturbation(objective, 6, (1, 3, 1)))
+    values = replicas.values(
+        lambda replica: (tf.constant(images[replica]), targets, seed, nothing)
     )
-    losses, _ = step(*values)
-    assert len(strategy.experimental_local_results(losses)) == len(images)
-    return keras.ops.convert_to_numpy(dense.kernel)
+    losses, _, _ = step(*values)
+    # Every replica hears of the losses of all examples.
+    assert [len(local) for local in replicas.local(losses)] == [6 * len(images)] * len(images)
+    weights = keras.ops.convert_to_numpy(dense.kernel)
+    pixels = np.concatenate(batches)[:11]
+    embeddings = Embedder(classifier, replicas)(pixels)
+    expected = pixels.reshape(11, 3) / 255 @ weights.astype(np.float64)
+    np.testing.assert_allclose(embeddings, expected, rtol=1e-5, atol=1e-6)
+    return weights
 
 
 one = [weights_after(tf.distribute.get_strategy(), batch) for batch in batches]

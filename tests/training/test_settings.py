@@ -2,8 +2,14 @@
 
 import pytest
 
-from clustr_tf.training.settings import ClusteringConfig, OptimizerConfig, TrainingConfig
-from clustr_tf.training.trainer import learning_rate
+from clustr_tf.attacks import PGDConfig
+from clustr_tf.training.building import learning_rate
+from clustr_tf.training.settings import (
+    ClusteringConfig,
+    OptimizerConfig,
+    TrainingConfig,
+    WatchConfig,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +32,11 @@ from clustr_tf.training.trainer import learning_rate
         (TrainingConfig, {"seed": 2**31}),
         (TrainingConfig, {"steps_per_epoch": 0}),
         (TrainingConfig, {"strategy": "tpu"}),
+        (TrainingConfig, {"precision": "float16"}),
+        (TrainingConfig, {"checkpoint": "best_test"}),
+        (TrainingConfig, {"checkpoint_minutes": 0.0}),
+        (TrainingConfig, {"batch_size": 0}),
+        (WatchConfig, {"collapse": 1.0}),
     ],
 )
 def test_out_of_range_values_are_refused_by_name(section, values):
@@ -37,6 +48,7 @@ def test_out_of_range_values_are_refused_by_name(section, values):
         },
         OptimizerConfig: {"learning_rate": 1e-4},
         TrainingConfig: {"epochs": 90},
+        WatchConfig: {"attack": PGDConfig(eps=0.1, step_size=0.025, steps=10)},
     }[section]
     section(**good)
     (name,) = values

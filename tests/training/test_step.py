@@ -9,33 +9,35 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.losses import MagnetLoss
 from clustr_tf.objectives import ObjectiveConfig, build_objective
-from clustr_tf.training.step import build_step
+from clustr_tf.training.distribution import Replicas
+from clustr_tf.training.step import build_step, no_perturbation
 
 IMAGES = np.array([[0, 51], [102, 0], [255, 204], [153, 255]], np.uint8).reshape(4, 1, 2, 1)
 TARGETS = np.array([[0, 0], [0, 0], [1, 1], [1, 1]])
 RATE = 0.5
 
 
-def _linear_classifier():
+def _linear_classifier(head=None):
     """Embedding = W^T x of the two pixels, not standardised."""
     inputs = keras.Input((1, 2, 1))
     dense = keras.layers.Dense(2, use_bias=False, name="dense")
     backbone = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
     dense.kernel.assign([[1.0, 0.5], [-0.5, 2.0]])
-    return Classifier(backbone, ClusteringHead(2, 1), mean=[0.0], std=[1.0])
+    return Classifier(backbone, head or ClusteringHead(2, 1), mean=[0.0], std=[1.0])
 
 
 def _run_step(classifier, alpha, augment=lambda images, seed: images):
     optimizer = keras.optimizers.SGD(RATE)
     optimizer.build(classifier.trainable_variables)
-    step = build_step(
-        classifier,
-        build_objective(ObjectiveConfig("clustr", alpha=alpha)),
-        optimizer,
-        augment,
-        tf.distribute.get_strategy(),
+    objective = build_objective(ObjectiveConfig("clustr", alpha=alpha))
+    replicas = Replicas(tf.distribute.get_strategy())
+    step = build_step(classifier, objective, optimizer, augment, replicas)
+    perturbation = no_perturbation(objective, len(IMAGES), (1, 2, 1))
+    assert perturbation.shape == (0, 1, 2, 1)
+    remembered, parts, _ = step(
+        tf.constant(IMAGES), tf.constant(TARGETS), tf.constant([0, 0]), tf.constant(perturbation)
     )
-    return step(tf.constant(IMAGES), tf.constant(TARGETS), tf.constant([0, 0]))
+    return remembered, parts
 
 
 def test_descends_the_magnet_loss_of_the_pixels():
@@ -75,3 +77,55 @@ def test_augments_the_pixels_in_the_unit_interval():
     augmented, _ = _run_step(mirrored, alpha=30.0, augment=augment)
     assert seen == [(tf.float32, (2,))]
     np.testing.assert_allclose(augmented, losses, rtol=1e-4)
+
+
+def test_free_training_replays_with_a_running_perturbation():
+    """Two replays in NumPy: weights descend and the perturbation ascends by the same gradients.
+
+    Cross-entropy of a dense layer V on z = W^T (x + delta): with p = softmax(V^T z) and the
+    one-hot label y, dCE/dz = V (p - y). The perturbation of the batch's rows moves by eps*sign,
+    stays in the eps-ball and keeps the pixels in [0, 1]; the fifth row waits for larger batches.
+    """
+    eps = 0.15
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(2, 2)).astype(np.float32).astype(np.float64)
+    start = rng.uniform(-eps, eps, size=(5, 2)).astype(np.float32).astype(np.float64)
+    classifier = _linear_classifier(keras.layers.Dense(2))
+    classifier.head.kernel.assign(dense)
+    weights = keras.ops.convert_to_numpy(classifier.trainable_variables[0]).astype(np.float64)
+    bias = np.zeros(2)
+    pixels, labels = IMAGES.reshape(4, 2) / 255.0, np.eye(2)[TARGETS[:, 0]]
+
+    delta = start.copy()
+    for _ in range(2):
+        inside = np.clip(delta[:4], -pixels, 1 - pixels)
+        embeddings = (pixels + inside) @ weights
+        scores = np.exp(embeddings @ dense + bias)
+        wrong = (scores / scores.sum(axis=1, keepdims=True) - labels) / 4
+        ascent = wrong @ dense.T @ weights.T
+        assert np.abs(ascent).min() > 1e-6
+        steps = (pixels + inside).T @ wrong @ dense.T, embeddings.T @ wrong, wrong.sum(axis=0)
+        weights, dense, bias = (
+            weights - RATE * steps[0],
+            dense - RATE * steps[1],
+            bias - RATE * steps[2],
+        )
+        moved = np.clip(inside + eps * np.sign(ascent), -eps, eps)
+        delta[:4] = np.clip(moved, -pixels, 1 - pixels)
+
+    optimizer = keras.optimizers.SGD(RATE)
+    optimizer.build(classifier.trainable_variables)
+    objective = build_objective(ObjectiveConfig("free_at", eps=eps, replays=2))
+    replicas = Replicas(tf.distribute.get_strategy())
+    step = build_step(classifier, objective, optimizer, lambda images, seed: images, replicas)
+    assert no_perturbation(objective, 5, (1, 2, 1)).shape == (5, 1, 2, 1)
+    _, _, perturbation = step(
+        tf.constant(IMAGES),
+        tf.constant(TARGETS),
+        tf.constant([0, 0]),
+        tf.constant(start.reshape(5, 1, 2, 1), tf.float32),
+    )
+    np.testing.assert_allclose(perturbation.numpy().reshape(5, 2), delta, atol=1e-6)
+    trained = [keras.ops.convert_to_numpy(v) for v in classifier.trainable_variables]
+    for ours, expected in zip(trained, (weights, dense, bias), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-5)

@@ -13,7 +13,7 @@ from clustr_tf.datasets import load_dataset, to_pixels
 from clustr_tf.experiment import read_experiment
 from clustr_tf.objectives import StepLosses
 from clustr_tf.training import trainer as trainer_module
-from clustr_tf.training.checkpoints import restore_checkpoint
+from clustr_tf.training.checkpoints import read_checkpoint
 from clustr_tf.training.trainer import TrainingDivergedError, train
 from clustr_tf.workdir import Workdir
 from configs import digits
@@ -25,7 +25,7 @@ class Silent:
     def __init__(self):
         self.steps, self.rows = 0, []
 
-    def epoch_begins(self, epoch, epochs, steps):
+    def epoch_begins(self, epoch, epochs, steps, done=0):
         self.expected = steps
 
     def step_ends(self, loss):
@@ -49,7 +49,7 @@ def dataset(experiment):
 def finished(experiment, dataset, tmp_path_factory):
     """The default run, as `python -m clustr_tf.train` makes it."""
     reporter, workdir = Silent(), Workdir(tmp_path_factory.mktemp("run"))
-    return train(experiment, dataset, workdir, reporter), workdir, reporter
+    return train(experiment, dataset, workdir, reporter).classifier, workdir, reporter
 
 
 @pytest.mark.slow
@@ -59,9 +59,9 @@ def test_default_digits_reach_98_per_cent(finished, dataset):
     accuracy = np.mean(predictions == dataset.test_labels)
     assert accuracy >= 0.98
     assert reporter.rows[-1]["test_accuracy"] == pytest.approx(accuracy)
-    # 1,437 training images make 11 whole batches of 12 clusters x 10.
-    assert reporter.expected == 11
-    assert reporter.steps == 40 * 11
+    # 1,300 training images make 10 whole batches of 12 clusters x 10.
+    assert reporter.expected == 10
+    assert reporter.steps == 40 * 10
 
 
 @pytest.mark.slow
@@ -117,8 +117,8 @@ def test_records_of_a_run(finished, experiment):
     assert json.loads(workdir.config.read_text())["training"]["epochs"] == 40
     assert workdir.experiment() == experiment
     assert sorted(path.name for path in workdir.checkpoints.iterdir()) == [
-        "epoch-0039.npz",
-        "epoch-0040.npz",
+        "epoch-0039-step-000000.npz",
+        "epoch-0040-step-000000.npz",
     ]
 
 
@@ -129,14 +129,16 @@ def _short(experiment, epochs):
     )
 
 
-class _BrokenAfter:
-    """An objective whose loss turns NaN once a number of calls is over (graph-safe)."""
+class _Broken:
+    """An objective whose loss is NaN."""
 
-    def __init__(self, objective, classifier_calls):
-        self._objective, self._counter = objective, classifier_calls
+    clustered, free = True, None
 
-    def losses(self, classifier, images, targets):
-        losses = self._objective.losses(classifier, images, targets)
+    def __init__(self, objective):
+        self._objective = objective
+
+    def losses(self, classifier, images, targets, seed):
+        losses = self._objective.losses(classifier, images, targets, seed)
         broken = losses.total * float("nan")
         return StepLosses(broken, broken, losses.parts)
 
@@ -145,21 +147,18 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(
     experiment, dataset, tmp_path, monkeypatch
 ):
     workdir = Workdir(tmp_path)
-    short = _short(experiment, epochs=2)
     original = trainer_module.build_objective
-    healthy = trainer_module.train(_short(experiment, epochs=1), dataset, workdir, Silent())
+    healthy = train(_short(experiment, epochs=1), dataset, workdir, Silent()).classifier
     weights = [np.asarray(w) for w in healthy.get_weights()]
     workdir.config.unlink()
-    monkeypatch.setattr(
-        trainer_module, "build_objective", lambda config: _BrokenAfter(original(config), 0)
-    )
+    monkeypatch.setattr(trainer_module, "build_objective", lambda config: _Broken(original(config)))
     with pytest.raises(TrainingDivergedError, match=r"step 4 \(epoch 2\).*after epoch 1 is intact"):
-        train(short, dataset, workdir, Silent())
-    restored = trainer_module._Trainer(short, dataset)
-    assert restore_checkpoint(workdir.checkpoints, restored.state)
-    assert restored.state.epoch == 1
-    for ours, theirs in zip(restored.classifier.get_weights(), weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+        train(_short(experiment, epochs=2), dataset, workdir, Silent())
+    arrays = read_checkpoint(workdir.checkpoints)
+    assert len(json.loads(str(arrays["history"]))) == 1
+    restored = [arrays[f"classifier/{index:04d}"] for index in range(len(weights))]
+    expected = {weight.tobytes() for weight in weights}
+    assert {array.tobytes() for array in restored} == expected
 
 
 def test_embeddings_that_cannot_be_clustered_stop_the_run(experiment, dataset, tmp_path):
@@ -179,5 +178,71 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(experiment, dataset,
     reporter = Silent()
     resumed = train(_short(experiment, 3), dataset, workdir, reporter)
     assert [row["epoch"] for row in reporter.rows] == [3]
-    for ours, theirs in zip(resumed.get_weights(), straight.get_weights(), strict=True):
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
+    weights = [trained.classifier.get_weights() for trained in (resumed, straight)]
+    for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def _with(experiment, section, **values):
+    changed = dataclasses.replace(getattr(experiment, section), **values)
+    return dataclasses.replace(experiment, **{section: changed})
+
+
+@pytest.mark.parametrize("name", ["pgd_at", "free_at"])
+def test_dense_methods_train_a_softmax_layer_on_shuffled_batches(
+    experiment, dataset, tmp_path, name
+):
+    experiment = _with(_short(experiment, 1), "training", batch_size=100, epochs=1)
+    experiment = _with(experiment, "objective", name=name)
+    reporter = Silent()
+    trained = train(experiment, dataset, Workdir(tmp_path), reporter)
+    assert type(trained.classifier.head).__name__ == "Dense"
+    assert trained.classifier(to_pixels(dataset.test_images[:3])).shape == (3, 10)
+    (row,) = trained.history
+    assert "variance" not in row
+    assert 0 <= row["pgd_accuracy"] <= row["validation_accuracy"] <= 1
+
+
+def test_the_best_epoch_becomes_the_model(experiment, dataset, tmp_path, monkeypatch):
+    """PGD accuracies of 0.2, 0.6, 0.6, 0.4: the model is that after epoch 2."""
+    accuracies = iter([0.2, 0.6, 0.6, 0.4])
+    monkeypatch.setattr(
+        trainer_module.Watch, "__call__", lambda *args: {"pgd_accuracy": next(accuracies)}
+    )
+    weights = []
+
+    class Recording(Silent):
+        def epoch_ends(self, row):
+            super().epoch_ends(row)
+            arrays = read_checkpoint(tmp_path / "best" / "checkpoints")
+            weights.append([arrays[key] for key in sorted(arrays) if key.startswith("classifier/")])
+
+    experiment = _with(_short(experiment, 4), "training", epochs=4, checkpoint="best_pgd")
+    workdir = Workdir(tmp_path / "best")
+    classifier = train(experiment, dataset, workdir, Recording()).classifier
+    for ours, second, last in zip(classifier.variables, weights[1], weights[3], strict=True):
+        np.testing.assert_array_equal(ours, second)
+        if second.size > 1:
+            assert not np.array_equal(second, last)
+
+
+@pytest.mark.slow
+def test_mixed_precision_trains_in_bfloat16_and_ends_in_float32(experiment, dataset, tmp_path):
+    experiment = _with(experiment, "training", precision="mixed_bfloat16", epochs=12)
+    workdir = Workdir(tmp_path)
+    classifier = train(experiment, dataset, workdir, Silent()).classifier
+    assert {str(weight.dtype) for weight in classifier.get_weights()} == {"float32"}
+    assert {layer.compute_dtype for layer in classifier.backbone.layers} == {"float32"}
+    loaded = workdir.load_classifier()
+    images = to_pixels(dataset.test_images)
+    np.testing.assert_array_equal(loaded(images), classifier(images))
+    accuracy = np.mean(np.argmax(loaded(images), axis=1) == dataset.test_labels)
+    assert accuracy > 0.95
+    # The clusters are those of the float32 embeddings.
+    embeddings = np.asarray(classifier.embed(to_pixels(dataset.train_images)), np.float64)
+    centroids = np.asarray(classifier.head.centroids, np.float64)
+    distances = ((embeddings[:, None] - centroids[None]) ** 2).sum(axis=2)
+    own = np.where(np.arange(20)[None] // 2 == dataset.train_labels[:, None], distances, np.inf)
+    variance = own.min(axis=1).sum() / (len(embeddings) - 1)
+    assert float(classifier.head.variance) == pytest.approx(variance, rel=0.01)

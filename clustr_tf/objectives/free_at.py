@@ -1,0 +1,22 @@
+"""Free adversarial training on a dense softmax layer."""
+
+from clustr_tf.objectives.nominal import Nominal
+from clustr_tf.objectives.objective import FreeTraining
+from clustr_tf.objectives.settings import ObjectiveConfig
+
+_REPLAYS = 4
+
+
+def free_at(config: ObjectiveConfig) -> Nominal:
+    """The cross-entropy of perturbed images, each batch replayed four times.
+
+    Args:
+        config: `replays` and `eps` override the above.
+
+    Returns:
+        The objective.
+
+    Reference:
+        Shafahi et al., arXiv 1904.12843, algorithm 1.
+    """
+    return Nominal(free=FreeTraining(config.replays or _REPLAYS, config.eps))

@@ -1,0 +1,53 @@
+"""Nominal training: cross-entropy on a dense softmax layer, no adversary."""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from clustr_tf.attacks import cross_entropy
+from clustr_tf.classifier import Classifier
+from clustr_tf.objectives.objective import FreeTraining, StepLosses
+from clustr_tf.objectives.settings import ObjectiveConfig
+
+
+@dataclass(frozen=True)
+class Nominal:
+    """Cross-entropy of the images.
+
+    Args:
+        free: how batches are replayed; None for once.
+    """
+
+    free: FreeTraining | None = None
+    clustered: bool = False
+
+    def losses(
+        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+    ) -> StepLosses:
+        """The cross-entropy of the batch; see `Objective.losses`."""
+        del seed
+        return classification_losses(classifier, images, targets)
+
+
+def classification_losses(
+    classifier: Classifier, images: tf.Tensor, targets: tf.Tensor
+) -> StepLosses:
+    """Cross-entropies of images in training mode, as losses of a step.
+
+    Args:
+        classifier: the model in training.
+        images: `[batch, H, W, C]` in [0, 1].
+        targets: int64 `[batch, 2]` = (class, cluster).
+
+    Returns:
+        The losses.
+    """
+    scores = classifier.log_scores(classifier.embed(images, training=True))
+    xent = cross_entropy(labels=targets[:, 0], logits=scores)
+    return StepLosses(xent, xent, {"xent": tf.reduce_mean(xent)})
+
+
+def nominal(config: ObjectiveConfig) -> Nominal:
+    """Nominal training; there is nothing to configure."""
+    del config
+    return Nominal()

@@ -1,0 +1,75 @@
+"""The settings of the training methods."""
+
+from dataclasses import dataclass, fields
+
+from clustr_tf.objectives.consistency import CONSISTENCIES
+
+_STEPS = frozenset({"step_size", "standardised_steps", "steps"})
+_XENT = frozenset({"xent_lambda"})
+_CONSISTENCY = frozenset({"consistency", "consistency_lambda"})
+# Fields that config files may set for all methods, whether a method uses them or not.
+_COMMON = frozenset({"name", "alpha", "epsilon", "nearest", "eps"})
+
+# The further fields that each method takes; to set another one is a mistake.
+OPTIONS: dict[str, frozenset[str]] = {
+    "clustr": _XENT,
+    "clustr_qtrades": _XENT | _CONSISTENCY | _STEPS,
+    "clustr_trades": _XENT | _CONSISTENCY | _STEPS,
+    "clustr_free": _XENT | {"replays"},
+    "nominal": frozenset(),
+    "pgd_at": _STEPS,
+    "fast_at": _STEPS,
+    "free_at": frozenset({"replays"}),
+    "trades": _STEPS | {"consistency_lambda"},
+}
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Which training method and its constants; None is the method's own value.
+
+    Raises:
+        ValueError: if the method is unknown, does not take an option that is set, or a constant is
+            out of range.
+    """
+
+    name: str  # a key of OBJECTIVES
+    alpha: float = 12.5  # separation gap of the magnet loss
+    epsilon: float = 0.0  # 1e-8: the published arithmetic of the magnet loss
+    nearest: int | None = None  # L of the log-scores inside a loss that uses them; None: all
+    xent_lambda: float = 0.0  # weight of the cross-entropy of the log-scores (clustr*)
+    consistency: str | None = None  # cross_entropy, kl, mse (clustr_qtrades, clustr_trades)
+    consistency_lambda: float | None = None  # its weight
+    eps: float = 8 / 255  # radius of the adversary's l-infinity ball, in pixels
+    step_size: float | None = None  # of the adversary, in pixels
+    standardised_steps: bool = False  # step_size in standard deviations of each channel instead
+    steps: int | None = None  # of the adversary
+    replays: int | None = None  # of each batch (clustr_free, free_at)
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIONS:
+            raise ValueError(f"name must be one of {sorted(OPTIONS)}. Received: {self.name!r}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in _COMMON | OPTIONS[self.name] and value != field.default:
+                raise ValueError(
+                    f"{field.name} must be {field.default}: {self.name} has no such option. "
+                    f"Received: {value!r}"
+                )
+        if not 0 <= self.epsilon < 1:
+            raise ValueError(f"epsilon must be in [0, 1). Received: {self.epsilon}")
+        for name in ("alpha", "xent_lambda", "consistency_lambda", "eps", "step_size"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} must be at least 0. Received: {value}")
+        for name in ("nearest", "steps", "replays"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be None or at least 1. Received: {value}")
+        if self.consistency not in (None, *CONSISTENCIES):
+            raise ValueError(
+                f"consistency must be None or one of {sorted(CONSISTENCIES)}. "
+                f"Received: {self.consistency!r}"
+            )
+        if self.standardised_steps and self.step_size is None:
+            raise ValueError("step_size must be given with standardised_steps. Received: None")

@@ -1,0 +1,106 @@
+"""What TensorBoard shows of a run."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
+from tensorboard.plugins.projector import ProjectorConfig
+
+from clustr_tf.experiment import Experiment
+from clustr_tf.files import replacing
+from clustr_tf.sections import section_values
+
+_NAMES = {
+    "loss": "train/loss",
+    "train_accuracy": "train/accuracy",
+    "test_accuracy": "test/accuracy",
+    "validation_accuracy": "validation/accuracy",
+    "pgd_accuracy": "validation/pgd_accuracy",
+    "learning_rate": "train/learning_rate",
+    "images_per_second": "train/images_per_second",
+    "variance": "clusters/variance",
+}
+
+
+class TensorBoard:
+    """The run's tensorboard folder: scalars and cluster sizes every epoch, the rest at the end.
+
+    Args:
+        folder: of the run.
+        experiment: shown as hyper-parameters.
+
+    Example:
+        >>> TensorBoard(Path("runs/a/tensorboard"), experiment).log_epoch(row, None)
+    """
+
+    def __init__(self, folder: Path, experiment: Experiment):
+        self._folder = folder
+        self._writer = tf.summary.create_file_writer(str(folder))
+        with self._writer.as_default():
+            hparams.hparams(dict(_flattened(section_values(experiment))))
+
+    def log_epoch(self, row: Mapping[str, float], cluster_sizes: np.ndarray | None) -> None:
+        """Logs one epoch's figures under metric names with a path.
+
+        Args:
+            row: of metrics.csv.
+            cluster_sizes: int `[C*K]`, if there are clusters.
+        """
+        with self._writer.as_default(step=int(row["epoch"])):
+            for name, value in row.items():
+                if name not in ("epoch", "seconds"):
+                    tf.summary.scalar(_NAMES.get(name, f"train/{name}"), value)
+            if cluster_sizes is not None:
+                tf.summary.histogram("clusters/sizes", cluster_sizes)
+        self._writer.flush()
+
+    def log_radii(self, radii: np.ndarray, epoch: int) -> None:
+        """Logs the certified radii of the finished model as a histogram.
+
+        Args:
+            radii: `[N]`, l2 in pixels.
+            epoch: finished epochs.
+        """
+        with self._writer.as_default(step=epoch):
+            tf.summary.histogram("test/certified_radius_l2", radii)
+        self._writer.flush()
+
+    def write_projector(
+        self, embeddings: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
+    ) -> None:
+        """Writes the embeddings for TensorBoard's projector.
+
+        Args:
+            embeddings: `[N, dim]`.
+            labels: int64 `[N]`.
+            class_names: one a class.
+        """
+        _write_table(self._folder / "embeddings.tsv", embeddings)
+        _write_table(self._folder / "classes.tsv", [[class_names[label]] for label in labels])
+        config = ProjectorConfig()
+        embedding = config.embeddings.add()
+        embedding.tensor_name = "test embeddings"
+        embedding.tensor_path, embedding.metadata_path = "embeddings.tsv", "classes.tsv"
+        with replacing(self._folder / "projector_config.pbtxt") as temporary:
+            temporary.write_text(str(config), encoding="utf-8")
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._writer.close()
+
+
+def _write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows)
+
+
+def _flattened(values: Mapping[str, object], path: str = "") -> Iterable[tuple[str, object]]:
+    """Dotted names with values that TensorBoard's hyper-parameters take."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flattened(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value if isinstance(value, bool | int | float) else str(value)

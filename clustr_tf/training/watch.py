@@ -1,0 +1,79 @@
+"""PGD accuracy on held-out training images, watched for catastrophic overfitting."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from clustr_tf.attacks import RobustnessEvaluator
+from clustr_tf.classifier import Classifier
+from clustr_tf.datasets import to_pixels
+from clustr_tf.training.settings import WatchConfig
+
+_BATCH = 250
+_logger = logging.getLogger(__name__)
+
+
+class Watch:
+    """Attacks the held-out images after every epoch; compiled once.
+
+    Args:
+        classifier: the model in training.
+        config: the attack.
+        jit_compile: whether XLA compiles it.
+
+    Example:
+        >>> Watch(classifier, config)(images, labels, seed=0)["pgd_accuracy"]
+    """
+
+    def __init__(self, classifier: Classifier, config: WatchConfig, jit_compile: bool = False):
+        self._evaluate = RobustnessEvaluator(
+            classifier, classifier.image_shape, config.attack, _BATCH, jit_compile
+        )
+
+    def __call__(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
+        """Measures.
+
+        Args:
+            images: uint8 `[V, H, W, C]`; with V = 0 nothing is measured.
+            labels: int64 `[V]`.
+            seed: of the random starts.
+
+        Returns:
+            `validation_accuracy` and `pgd_accuracy`, or nothing.
+        """
+        if not len(labels):
+            return {}
+        result = self._evaluate(to_pixels(images), labels, seed)
+        return {
+            "validation_accuracy": result.clean_accuracy,
+            "pgd_accuracy": result.robust_accuracy,
+        }
+
+
+def warn_of_collapse(history: Sequence[dict[str, float]], collapse: float) -> None:
+    """Warns if the newest epoch's PGD accuracy has collapsed.
+
+    Args:
+        history: the finished epochs' rows.
+        collapse: the share of the best epoch's PGD accuracy below which it counts as collapsed.
+
+    Reference:
+        Wong et al., arXiv 2001.03994, section 5.4 ("catastrophic overfitting").
+    """
+    measured = [row["pgd_accuracy"] for row in history if "pgd_accuracy" in row]
+    if measured and measured[-1] < collapse * max(measured):
+        _logger.warning(
+            "PGD accuracy on held-out images collapsed to %.2f %% in epoch %d (best so far "
+            "%.2f %%): catastrophic overfitting? config.training.checkpoint=best_pgd keeps the "
+            "best epoch; more adversary steps or a smaller config.objective.step_size prevent it",
+            100 * measured[-1],
+            int(history[-1]["epoch"]),
+            100 * max(measured),
+        )
+
+
+def is_best(history: Sequence[dict[str, float]]) -> bool:
+    """Whether the newest epoch's PGD accuracy is above that of every epoch before."""
+    measured = [row["pgd_accuracy"] for row in history]
+    return all(measured[-1] > before for before in measured[:-1])

@@ -1,0 +1,260 @@
+"""Every training method against the same method in float64 NumPy on a linear network."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from clustr_tf.classifier import Classifier
+from clustr_tf.layers import ClusteringHead
+from clustr_tf.objectives import OBJECTIVES, FreeTraining, ObjectiveConfig, build_objective
+from clustr_tf.objectives.settings import OPTIONS
+from tests.objectives import reference
+
+RNG = np.random.default_rng(5)
+PIXELS = RNG.uniform(0.05, 0.95, size=(8, 3)).astype(np.float32).astype(np.float64)
+CLASSES = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+WEIGHTS = RNG.normal(size=(3, 2)).astype(np.float32).astype(np.float64)
+CENTROIDS = RNG.normal(size=(3, 2)).astype(np.float32).astype(np.float64)
+VARIANCE = 0.5
+DENSE = RNG.normal(size=(2, 3)).astype(np.float32).astype(np.float64)
+EPS, ALPHA, SEED = 0.1, 3.0, (3, 4)
+
+
+def _classifier(head, std=1.0):
+    """Embedding = W^T (pixels / std)."""
+    inputs = keras.Input((1, 3, 1))
+    dense = keras.layers.Dense(2, use_bias=False, name="weights")
+    backbone = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
+    dense.kernel.assign(WEIGHTS)
+    return Classifier(backbone, head, mean=[0.0], std=[std])
+
+
+def _clustered():
+    head = ClusteringHead(3, 1)
+    head.set_clusters(CENTROIDS, VARIANCE)
+    return _classifier(head)
+
+
+def _dense():
+    classifier = _classifier(keras.layers.Dense(3))
+    classifier.head.kernel.assign(DENSE)
+    return classifier
+
+
+def _losses_and_gradient(classifier, config):
+    """Losses of the objective and the gradient of their mean for the embedding's weights."""
+    objective = build_objective(config)
+    images = tf.constant(PIXELS.reshape(8, 1, 3, 1), tf.float32)
+    targets = tf.constant(np.stack([CLASSES, CLASSES], axis=1))
+
+    @tf.function
+    def run():
+        with tf.GradientTape() as tape:
+            losses = objective.losses(classifier, images, targets, tf.constant(SEED))
+            loss = tf.reduce_mean(losses.total)
+        kernel = classifier.backbone.get_layer("weights").kernel
+        return losses, tape.gradient(loss, kernel.value)
+
+    losses, gradient = run()
+    return losses, gradient.numpy()
+
+
+def _scores(embeddings):
+    return reference.cluster_log_scores(embeddings, CENTROIDS, VARIANCE)
+
+
+def _check(config, classifier, total):
+    """`total(weights)`: the expected loss of every example."""
+    losses, gradient = _losses_and_gradient(classifier, config)
+    np.testing.assert_allclose(losses.total, total(WEIGHTS), rtol=2e-4, atol=1e-5)
+    expected = reference.differences(lambda weights: total(weights).mean(), WEIGHTS)
+    assert np.abs(expected).max() > 1e-2
+    np.testing.assert_allclose(gradient, expected, rtol=2e-3, atol=2e-4)
+    return losses
+
+
+def _magnet(weights):
+    return reference.magnet(PIXELS @ weights, CLASSES, ALPHA)
+
+
+def test_clustr_is_the_magnet_loss():
+    losses = _check(ObjectiveConfig("clustr", alpha=ALPHA), _clustered(), _magnet)
+    np.testing.assert_allclose(losses.remembered, losses.total)
+
+
+def test_clustr_with_cross_entropy_of_the_log_scores():
+    def total(weights):
+        xent = reference.cross_entropy(_scores(PIXELS @ weights), CLASSES)
+        return _magnet(weights) + 0.5 * xent
+
+    config = ObjectiveConfig("clustr", alpha=ALPHA, xent_lambda=0.5)
+    losses = _check(config, _clustered(), total)
+    np.testing.assert_allclose(losses.remembered, _magnet(WEIGHTS), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "consistency", "measure", "step", "steps"),
+    [
+        ("clustr_qtrades", None, reference.soft_cross_entropy, 1.25, 1),
+        ("clustr_trades", None, reference.kl, 0.25, 10),
+        ("clustr_qtrades", "kl", reference.kl, 1.25, 1),
+        ("clustr_trades", "cross_entropy", reference.soft_cross_entropy, 0.25, 10),
+        ("clustr_qtrades", "mse", reference.mse, 1.25, 1),
+    ],
+)
+def test_clustr_with_a_companion(name, consistency, measure, step, steps):
+    """The companion ascends the inconsistency with the answers for the image held constant."""
+
+    def answers(embeddings):
+        return embeddings if consistency == "mse" else _scores(embeddings)
+
+    clean = answers(PIXELS @ WEIGHTS)
+    companions = reference.sign_steps(
+        lambda pixels: measure(clean, answers(pixels @ WEIGHTS)).sum(),
+        PIXELS,
+        reference.uniform_start(PIXELS, EPS, SEED),
+        EPS,
+        step * EPS,
+        steps,
+    )
+    assert np.abs(companions - PIXELS).max() == pytest.approx(EPS, abs=1e-6)
+
+    def total(weights):
+        clean, moved = answers(PIXELS @ weights), answers(companions @ weights)
+        return _magnet(weights) + 8 * measure(clean, moved)
+
+    config = ObjectiveConfig(name, alpha=ALPHA, eps=EPS, consistency=consistency)
+    losses = _check(config, _clustered(), total)
+    np.testing.assert_allclose(losses.remembered, _magnet(WEIGHTS), rtol=1e-4, atol=1e-5)
+    assert set(losses.parts) == {"magnet", "consistency"}
+
+
+def test_published_steps_are_standardised():
+    """A step of 0.03 standard deviations of 0.5 is 0.015 in pixels."""
+    classifier = _classifier(ClusteringHead(3, 1), std=0.5)
+    classifier.head.set_clusters(CENTROIDS, VARIANCE)
+    clean = _scores(2 * PIXELS @ WEIGHTS)
+    companions = reference.sign_steps(
+        lambda pixels: reference.kl(clean, _scores(2 * pixels @ WEIGHTS)).sum(),
+        PIXELS,
+        reference.uniform_start(PIXELS, EPS, SEED),
+        EPS,
+        0.015,
+        3,
+    )
+
+    def total(weights):
+        clean, moved = _scores(2 * PIXELS @ weights), _scores(2 * companions @ weights)
+        magnet = reference.magnet(2 * PIXELS @ weights, CLASSES, ALPHA)
+        return magnet + 8 * reference.kl(clean, moved)
+
+    config = ObjectiveConfig(
+        "clustr_trades", alpha=ALPHA, eps=EPS, step_size=0.03, standardised_steps=True, steps=3
+    )
+    _check(config, classifier, total)
+
+
+def test_nominal_is_the_cross_entropy():
+    def total(weights):
+        return reference.cross_entropy(PIXELS @ weights @ DENSE, CLASSES)
+
+    _check(ObjectiveConfig("nominal"), _dense(), total)
+
+
+@pytest.mark.parametrize(("name", "step", "steps"), [("pgd_at", 0.25, 7), ("fast_at", 1.25, 1)])
+def test_adversarial_training_descends_at_the_adversary(name, step, steps):
+    adversarial = reference.sign_steps(
+        lambda pixels: reference.cross_entropy(pixels @ WEIGHTS @ DENSE, CLASSES).sum(),
+        PIXELS,
+        reference.uniform_start(PIXELS, EPS, SEED),
+        EPS,
+        step * EPS,
+        steps,
+    )
+
+    def total(weights):
+        return reference.cross_entropy(adversarial @ weights @ DENSE, CLASSES)
+
+    _check(ObjectiveConfig(name, eps=EPS), _dense(), total)
+
+
+def test_trades_starts_beside_the_image():
+    clean = PIXELS @ WEIGHTS @ DENSE
+    companions = reference.sign_steps(
+        lambda pixels: reference.kl(clean, pixels @ WEIGHTS @ DENSE).sum(),
+        PIXELS,
+        reference.gaussian_start(PIXELS, SEED),
+        EPS,
+        0.25 * EPS,
+        10,
+    )
+
+    def total(weights):
+        clean, moved = PIXELS @ weights @ DENSE, companions @ weights @ DENSE
+        return reference.cross_entropy(clean, CLASSES) + 6 * reference.kl(clean, moved)
+
+    _check(ObjectiveConfig("trades", eps=EPS), _dense(), total)
+
+
+@pytest.mark.parametrize("name", ["clustr_free", "free_at"])
+def test_free_methods_replay_four_times(name):
+    objective = build_objective(ObjectiveConfig(name, alpha=ALPHA, eps=EPS))
+    assert objective.free == FreeTraining(replays=4, eps=EPS)
+    assert build_objective(ObjectiveConfig(name, replays=7)).free.replays == 7
+
+
+def test_free_losses_are_those_of_the_perturbed_images():
+    _check(ObjectiveConfig("clustr_free", alpha=ALPHA), _clustered(), _magnet)
+    _check(
+        ObjectiveConfig("free_at"),
+        _dense(),
+        lambda weights: reference.cross_entropy(PIXELS @ weights @ DENSE, CLASSES),
+    )
+
+
+def test_the_adversary_leaves_the_moving_averages_alone():
+    """Batch normalisation, momentum 0.5, mean 0 before: one training pass leaves half its mean.
+
+    All pixels are 0.5 and the adversary moves each by EPS up or down: whichever way, a pass in
+    training mode over the adversarial batch moves the average to half of that batch's mean.
+    """
+    inputs = keras.Input((1, 1, 1))
+    norm = keras.layers.BatchNormalization(momentum=0.5, center=False, scale=False)
+    backbone = keras.Model(inputs, keras.layers.Flatten()(norm(inputs)))
+    classifier = Classifier(backbone, keras.layers.Dense(2), mean=[0.0], std=[1.0])
+    classifier.head.kernel.assign([[1.0, -1.0]])
+    # Class 0 has the higher score the brighter the pixel, so the adversary darkens all; four steps
+    # of EPS / 2 reach the edge of the ball from any start.
+    objective = build_objective(ObjectiveConfig("pgd_at", eps=EPS, step_size=EPS / 2, steps=4))
+    images, targets = tf.fill([4, 1, 1, 1], 0.5), tf.zeros([4, 2], tf.int64)
+    tf.function(objective.losses)(classifier, images, targets, tf.constant(SEED))
+    assert float(norm.moving_mean[0]) == pytest.approx((0.5 - EPS) / 2, rel=1e-5)
+
+
+def test_every_method_has_its_options():
+    assert set(OPTIONS) == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"name": "magic"}, "name"),
+        ({"name": "clustr", "consistency": "mse"}, "consistency"),
+        ({"name": "clustr", "replays": 4}, "replays"),
+        ({"name": "nominal", "xent_lambda": 1.0}, "xent_lambda"),
+        ({"name": "trades", "consistency": "mse"}, "consistency"),
+        ({"name": "clustr_trades", "consistency": "l1"}, "consistency"),
+        ({"name": "clustr_qtrades", "consistency_lambda": -1.0}, "consistency_lambda"),
+        ({"name": "clustr_trades", "standardised_steps": True}, "step_size"),
+        ({"name": "pgd_at", "steps": 0}, "steps"),
+        ({"name": "free_at", "replays": 0}, "replays"),
+        ({"name": "pgd_at", "eps": float("nan")}, "eps"),
+        ({"name": "clustr", "alpha": -1.0}, "alpha"),
+        ({"name": "clustr", "epsilon": 1.0}, "epsilon"),
+        ({"name": "clustr", "nearest": 0}, "nearest"),
+    ],
+)
+def test_what_a_method_does_not_take_is_refused(values, field):
+    with pytest.raises(ValueError, match=rf"^{field} must .*Received"):
+        ObjectiveConfig(**values)
