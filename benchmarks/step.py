@@ -1,0 +1,105 @@
+"""Training steps against their bare limit.
+
+    python -m benchmarks.step --width=16 --jit_compile
+    python -m benchmarks.step --width=64 --methods=clustr,clustr_qtrades --steps=5
+
+A training step is all that the trainer does from one step to the next: drawing, augmentation,
+loss, attack, gradients, optimiser, bookkeeping. Its limit is forward, backward and optimiser of the
+same network in one compiled function (`benchmarks/bare_step.py`). Both run in turn in one process;
+what counts is the median of the ratios of neighbours.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.bare_step import PASSES, build_bare_step
+from benchmarks.data import random_images
+from clustr_tf.datasets import to_pixels
+from clustr_tf.experiment import read_experiment
+from clustr_tf.training.building import build_classifier
+from clustr_tf.training.trainer import train
+from clustr_tf.workdir import Workdir
+from configs import cifar10
+
+_WIDTH = flags.DEFINE_integer("width", 16, "channels of ResNet-18's first stage; 64: the paper's")
+_STEPS = flags.DEFINE_integer("steps", 10, "pairs that count, after two to warm up")
+_JIT = flags.DEFINE_bool("jit_compile", False, "XLA")
+_METHODS = flags.DEFINE_list("methods", list(PASSES), "training methods")
+_WARM_UP = 2
+
+
+class _Finished(Exception):
+    pass
+
+
+class Pairs:
+    """A reporter that lets the bare step run after every training step and times both."""
+
+    def __init__(self, bare, images: tf.Tensor, count: int):
+        self._bare, self._images, self._count = bare, images, count
+        self.training: list[float] = []
+        self.limits: list[float] = []
+
+    def epoch_begins(self, epoch: int, epochs: int, steps: int, done: int = 0) -> None:
+        self._begin = time.perf_counter()
+
+    def step_ends(self, loss: float) -> None:
+        self.training.append(time.perf_counter() - self._begin)
+        begin = time.perf_counter()
+        self._bare(self._images).numpy()
+        self.limits.append(time.perf_counter() - begin)
+        if len(self.limits) == self._count + _WARM_UP:
+            raise _Finished
+        self._begin = time.perf_counter()
+
+    def epoch_ends(self, row: dict[str, float]) -> None:
+        pass
+
+
+def measure(method: str, width: int, jit_compile: bool, steps: int) -> tuple[float, float, float]:
+    """Median seconds of a training step, of its limit, and the median of their ratios."""
+    config = cifar10.get_config()
+    config.backbone.width = width
+    config.objective.name = method
+    config.training.jit_compile = jit_compile
+    config.training.steps_per_epoch = steps + _WARM_UP + 1
+    experiment = read_experiment(config.to_dict())
+    dataset = random_images(2400)
+    classifier = build_classifier(experiment, dataset)
+    bare = build_bare_step(classifier, PASSES[method], jit_compile)
+    pairs = Pairs(bare, tf.constant(to_pixels(dataset.train_images[:240])), steps)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            train(experiment, dataset, Workdir(Path(folder)), pairs)
+        except _Finished:
+            pass
+    training, limits = (np.array(times[_WARM_UP:]) for times in (pairs.training, pairs.limits))
+    ratio = statistics.median(training / limits)
+    return statistics.median(training), statistics.median(limits), ratio
+
+
+def main(arguments: list[str]) -> None:
+    del arguments
+    table = Table(
+        title=f"ResNet-18 of width {_WIDTH.value}, batch 240, "
+        f"{'XLA' if _JIT.value else 'no XLA'}, {_STEPS.value} pairs"
+    )
+    for column in ("method", "training step", "bare limit", "ratio"):
+        table.add_column(column)
+    for method in _METHODS.value:
+        step, limit, ratio = measure(method, _WIDTH.value, _JIT.value, _STEPS.value)
+        table.add_row(method, f"{step:.3f} s", f"{limit:.3f} s", f"{ratio:.3f}")
+        print(f"{method} {step:.3f} {limit:.3f} {ratio:.3f}", flush=True)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    app.run(main)
