@@ -162,6 +162,13 @@ def test_decompression_bombs_are_refused(tmp_path, small_bounds, ending, files):
     assert "at most" in _refusal(_write(tmp_path, ending, files))
 
 
+@pytest.mark.parametrize("ending", [*TAR_ENDINGS, ".zip"])
+def test_as_much_as_the_bounds_allow_is_read(tmp_path, small_bounds, ending):
+    """Each file has the largest size; together they are well above what one may have."""
+    files = {f"train/a/{number}.png": bytes(2**20) for number in range(3)}
+    assert _contents(_write(tmp_path, ending, files)) == files
+
+
 def test_a_zip_file_that_lies_about_its_size_is_not_unpacked_beyond_it(tmp_path, small_bounds):
     """The size stands 24 bytes into an entry of the central directory; 2 MiB say they are 9 B."""
     content = bytearray(_zip({"train/a/1.png": bytes(2**21)}))
@@ -229,7 +236,9 @@ def test_damage_is_refused_or_does_no_harm(tmp_path_factory, ending, data):
     assert sorted(contents.values()) == sorted(FILES.values())
 
 
-def test_the_check_sum_behind_the_last_file_is_checked(tmp_path):
+def test_the_check_sum_behind_the_last_file_is_checked(tmp_path, monkeypatch):
+    """With small blocks the archive's end mark is read well before the check sum."""
+    monkeypatch.setattr(module, "_BLOCK", 512)
     content = bytearray(gzip.compress(_tar(FILES)))
     content[-8] ^= 1
     (tmp_path / "data.tgz").write_bytes(content)

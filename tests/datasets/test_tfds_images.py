@@ -6,9 +6,9 @@ import tarfile
 
 import numpy as np
 import pytest
-import requests
 import scipy.io
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from clustr_tf.datasets import DatasetConfig, load_dataset
@@ -24,9 +24,9 @@ LABELS = np.arange(10, dtype=np.uint8)
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(self, url, **kwargs):
-        raise requests.exceptions.ConnectionError(f"no route to {url}\nmore")
+        raise downloader.requests.exceptions.ConnectionError(f"no route to {url}\nmore")
 
-    monkeypatch.setattr(requests.Session, "get", refuse)
+    monkeypatch.setattr(downloader.requests.Session, "get", refuse)
 
 
 def _cifar_file(*labels):
