@@ -110,6 +110,18 @@ def test_paths_that_lead_outside_are_refused(tmp_path, ending, name):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("ending", ["", ".tar", ".zip"])
+def test_names_that_would_break_the_line_are_refused(tmp_path, ending):
+    name = "train/a/line\nbreak.png"
+    if ending:
+        source = _write(tmp_path, ending, {**FILES, name: b"x"})
+    else:
+        source = tmp_path
+        (source / name).parent.mkdir(parents=True)
+        (source / name).touch()
+    assert f"unsafe path: {name!r}" in _refusal(source)
+
+
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
@@ -219,6 +231,26 @@ def test_a_damaged_header_of_a_tar_file_is_refused(tmp_path):
     content[1024] ^= 1  # the second member's name
     (tmp_path / "data.tar").write_bytes(content)
     assert "cannot be read" in _refusal(tmp_path / "data.tar")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {6: 255},  # a version of the format that nobody knows
+        {8: 64},  # strong encryption
+        {9: 8, 46: 255},  # the name is said to be UTF-8 and is not
+        {28: 0},  # the name has no letters
+    ],
+    ids=["version", "encryption", "name", "no name"],
+)
+def test_a_damaged_directory_of_a_zip_file_is_refused(tmp_path, changes):
+    """Offsets into an entry of the central directory, from the specification of the format."""
+    content = bytearray(_zip(FILES))
+    entry = content.index(b"PK\1\2")
+    for offset, value in changes.items():
+        content[entry + offset] = value
+    (tmp_path / "data.zip").write_bytes(content)
+    assert "cannot be read" in _refusal(tmp_path / "data.zip")
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
