@@ -77,9 +77,9 @@ def _check_header(image: Image.Image, content: bytes, name: str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise _too_many_pixels(name)
     mode = image.mode
-    # Pillow would drop the lower byte of 16-bit RGB and the transparent colour in silence.
-    if image.format == "PNG" and content[_PNG_BIT_DEPTH] == 16:
-        mode = "16 bit"
+    # In silence Pillow would scale other depths to 8 bits and drop the transparent colour.
+    if image.format == "PNG" and content[_PNG_BIT_DEPTH] != 8:
+        mode += f" with bit depth {content[_PNG_BIT_DEPTH]}"
     elif "transparency" in image.info:
         mode += " with transparency"
     if mode not in ("L", "RGB"):

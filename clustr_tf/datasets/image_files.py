@@ -121,8 +121,12 @@ def _zip_files(source: Path) -> Iterator[File]:
             left -= member.file_size
             if left < 0:
                 raise _too_large(source)
-            if not _is_hidden(path):
-                yield File(path, None if member.is_dir() else archive.read(member))
+            if _is_hidden(path):
+                continue
+            with archive.open(member) as stream:
+                # Asked for no number of bytes, zipfile unpacks more than the claimed size.
+                content = stream.read(member.file_size)
+            yield File(path, None if member.is_dir() else content)
 
 
 def _tar_files(source: Path) -> Iterator[File]:
