@@ -69,11 +69,8 @@ def build_bare_step(
             losses = [loss_of(images, training=True)]
             adversarial = images
             if passes.attack_steps:
-                _, adversarial = tf.while_loop(
-                    lambda done, _: done < passes.attack_steps,
-                    lambda done, found: (done + 1, attacked(found)),
-                    (0, images),
-                )
+                for _ in range(passes.attack_steps):
+                    adversarial = attacked(adversarial)
                 adversarial = tf.stop_gradient(adversarial)
             if passes.descents == 2:
                 losses.append(loss_of(adversarial, training=True))

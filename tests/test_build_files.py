@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("clustr_tf", "export", "configs", "tests")
+PACKAGES = ("clustr_tf", "export", "configs", "benchmarks", "tests")
 FOLDERS = sorted({path.parent for top in PACKAGES for path in (ROOT / top).rglob("*.py")})
 # Import name -> name on PyPI where they differ.
 DISTRIBUTIONS = {

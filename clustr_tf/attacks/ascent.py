@@ -23,12 +23,14 @@ def ascend(
     step_size: tf.Tensor | float,
     steps: tf.Tensor | int,
     norm: float = np.inf,
+    jit_compile: bool = False,
 ) -> tf.Tensor:
     """Ascends a loss from `start`, staying in the eps-ball around `images` and in [0, 1].
 
     Each step is CleverHans' `fast_gradient_method` and projection, number for number the body of
     its `projected_gradient_descent`. Only gradients with respect to the images are taken. To be
-    called while a `tf.function` is traced: any number of steps is one loop in the graph.
+    called while a `tf.function` is traced. A tensor of `steps` makes one loop in the graph, an int
+    is unrolled: inside a loop that XLA compiles for a CPU, convolutions take five times as long.
 
     Args:
         outputs: images -> whatever the loss takes as its `logits`; one and the same object for
@@ -41,6 +43,7 @@ def ascend(
         step_size: length of a step in pixels; it may exceed eps. For l-infinity also `[C]`.
         steps: how many.
         norm: a value of `NORMS`.
+        jit_compile: whether XLA compiles each step, with the loop around it left to TensorFlow.
 
     Returns:
         float32 `[batch, H, W, C]`, the last iterate.
@@ -59,6 +62,13 @@ def ascend(
         perturbation = clip_eta(moved - images, norm, eps)
         return tf.clip_by_value(images + perturbation, 0.0, 1.0)
 
+    if jit_compile:
+        step = tf.function(step, jit_compile=True, autograph=False)
+    if isinstance(steps, int):
+        found = start
+        for _ in range(steps):
+            found = step(found)
+        return found
     _, found = tf.while_loop(
         lambda done, _: done < steps,
         lambda done, adversarial: (done + 1, tf.ensure_shape(step(adversarial), images.shape)),

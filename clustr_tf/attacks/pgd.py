@@ -166,7 +166,6 @@ class PGD:
             self._compiled_steps[kind] = tf.function(
                 self._ascend,
                 input_signature=[self._images, kind[0], self._images, _NUMBER, kind[1], _COUNT],
-                jit_compile=self._jit_compile,
             )
         return self._compiled_steps[kind]
 
@@ -195,6 +194,7 @@ class PGD:
             step_size=step_size,
             steps=steps,
             norm=self._norm,
+            jit_compile=self._jit_compile,
         )
 
 

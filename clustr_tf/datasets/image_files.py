@@ -3,6 +3,7 @@
 import gzip
 import io
 import lzma
+import re
 import stat
 import tarfile
 import zipfile
@@ -20,7 +21,20 @@ MAX_ARCHIVE_BYTES = 2**33
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip")
 SPLITS = ("train", "test")
 _BLOCK = 2**18
-_DAMAGE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
+# Separators of other systems, and characters that would break a message of one line.
+_UNSAFE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_DAMAGE = (
+    OSError,
+    EOFError,
+    tarfile.TarError,
+    lzma.LZMAError,
+    zlib.error,
+    zipfile.BadZipFile,
+    # zipfile's answers to an unknown version, a name that is no text, and no name.
+    NotImplementedError,
+    UnicodeDecodeError,
+    IndexError,
+)
 
 
 class File(NamedTuple):
@@ -76,7 +90,7 @@ def read_files(source: Path) -> Iterator[File]:
 def _folder_files(folder: Path) -> Iterator[File]:
     patterns = [split + below for split in SPLITS for below in ("", "/*", "/*/*")]
     for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
-        relative = PurePosixPath(path.relative_to(folder).as_posix())
+        relative = _inner_path(folder, path.relative_to(folder).as_posix())
         if _is_hidden(relative):
             continue
         if path.is_dir():
@@ -107,8 +121,12 @@ def _zip_files(source: Path) -> Iterator[File]:
             left -= member.file_size
             if left < 0:
                 raise _too_large(source)
-            if not _is_hidden(path):
-                yield File(path, None if member.is_dir() else archive.read(member))
+            if _is_hidden(path):
+                continue
+            with archive.open(member) as stream:
+                # Asked for no number of bytes, zipfile unpacks more than the claimed size.
+                content = stream.read(member.file_size)
+            yield File(path, None if member.is_dir() else content)
 
 
 def _tar_files(source: Path) -> Iterator[File]:
@@ -175,7 +193,7 @@ class _Header(tarfile.TarInfo):
 
 def _inner_path(source: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
+    if path.is_absolute() or ".." in path.parts or _UNSAFE.search(name):
         raise InputError(f"{source} has an unsafe path: {name!r}")
     return path
 

@@ -57,11 +57,13 @@ def test_numbers_out_of_range_are_refused(values, line):
         DatasetConfig(**{"name": "digits", **values})
 
 
-def test_the_command_line_sets_an_image_size():
-    config = image_folder.get_config()
-    config_flags.DEFINE_config_dict("sized", config)
-    flags.FLAGS(["test", "--sized.dataset.image_size=(4, 6)"])
-    assert read_experiment(config.to_dict()).dataset.image_size == (4, 6)
+def test_the_command_line_sets_an_image_size(monkeypatch):
+    values = flags.FlagValues()
+    arguments = ["test", "--config.dataset.image_size=4,6"]
+    monkeypatch.setattr("sys.argv", arguments)
+    config_flags.DEFINE_config_dict("config", image_folder.get_config(), flag_values=values)
+    values(arguments)
+    assert read_experiment(values.config.to_dict()).dataset.image_size == (4, 6)
 
 
 def test_a_validation_split_is_held_out_of_the_training_data():

@@ -2,13 +2,14 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 
 import numpy as np
 import pytest
-import requests
 import scipy.io
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.checksums import UrlInfo
 
 from clustr_tf.datasets import DatasetConfig, load_dataset
@@ -24,9 +25,9 @@ LABELS = np.arange(10, dtype=np.uint8)
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(self, url, **kwargs):
-        raise requests.exceptions.ConnectionError(f"no route to {url}\nmore")
+        raise downloader.requests.exceptions.ConnectionError(f"no route to {url}\nmore")
 
-    monkeypatch.setattr(requests.Session, "get", refuse)
+    monkeypatch.setattr(downloader.requests.Session, "get", refuse)
 
 
 def _cifar_file(*labels):
@@ -106,17 +107,18 @@ def test_archives_in_place_and_then_prepared_data_need_no_network(
     name, files, tmp_path, monkeypatch, no_network
 ):
     _place(name, tmp_path / "downloads" / "manual", monkeypatch)
-    config = DatasetConfig(name, data_dir=str(tmp_path))
-    dataset = load_dataset(config)
+    dataset = load_dataset(DatasetConfig(name, data_dir=str(tmp_path)))
     assert (len(dataset.train_labels), len(dataset.test_labels)) == (10 * files, 10)
     # TensorFlow Datasets shuffles; every class has one image, `files` times.
     for image, label in zip(dataset.train_images, dataset.train_labels, strict=True):
         np.testing.assert_array_equal(image, IMAGES[label])
     np.testing.assert_array_equal(np.bincount(dataset.train_labels), [files] * 10)
 
-    for archive in (tmp_path / "downloads" / "manual").iterdir():
-        archive.unlink()
-    again = load_dataset(config)
+    # The prepared folder is enough, also in another place.
+    (tmp_path / "copy").mkdir()
+    (tmp_path / name).rename(tmp_path / "copy" / name)
+    shutil.rmtree(tmp_path / "downloads")
+    again = load_dataset(DatasetConfig(name, data_dir=str(tmp_path / "copy")))
     np.testing.assert_array_equal(again.train_images, dataset.train_images)
     np.testing.assert_array_equal(again.test_labels, dataset.test_labels)
 
