@@ -9,6 +9,7 @@ same network in one compiled function (`benchmarks/bare_step.py`). Both run in t
 what counts is the median of the ratios of neighbours.
 """
 
+import contextlib
 import statistics
 import tempfile
 import time
@@ -36,8 +37,8 @@ _METHODS = flags.DEFINE_list("methods", list(PASSES), "training methods")
 _WARM_UP = 2
 
 
-class _Finished(Exception):
-    pass
+class EnoughPairsError(Exception):
+    """Ends the training run that is measured."""
 
 
 class Pairs:
@@ -57,7 +58,7 @@ class Pairs:
         self._bare(self._images).numpy()
         self.limits.append(time.perf_counter() - begin)
         if len(self.limits) == self._count + _WARM_UP:
-            raise _Finished
+            raise EnoughPairsError
         self._begin = time.perf_counter()
 
     def epoch_ends(self, row: dict[str, float]) -> None:
@@ -76,17 +77,15 @@ def measure(method: str, width: int, jit_compile: bool, steps: int) -> tuple[flo
     classifier = build_classifier(experiment, dataset)
     bare = build_bare_step(classifier, PASSES[method], jit_compile)
     pairs = Pairs(bare, tf.constant(to_pixels(dataset.train_images[:240])), steps)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            train(experiment, dataset, Workdir(Path(folder)), pairs)
-        except _Finished:
-            pass
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughPairsError):
+        train(experiment, dataset, Workdir(Path(folder)), pairs)
     training, limits = (np.array(times[_WARM_UP:]) for times in (pairs.training, pairs.limits))
     ratio = statistics.median(training / limits)
     return statistics.median(training), statistics.median(limits), ratio
 
 
 def main(arguments: list[str]) -> None:
+    """Measures the methods that the flags name and prints a table."""
     del arguments
     table = Table(
         title=f"ResNet-18 of width {_WIDTH.value}, batch 240, "
@@ -97,7 +96,6 @@ def main(arguments: list[str]) -> None:
     for method in _METHODS.value:
         step, limit, ratio = measure(method, _WIDTH.value, _JIT.value, _STEPS.value)
         table.add_row(method, f"{step:.3f} s", f"{limit:.3f} s", f"{ratio:.3f}")
-        print(f"{method} {step:.3f} {limit:.3f} {ratio:.3f}", flush=True)
     Console().print(table)
 
 
