@@ -13,6 +13,7 @@ import contextlib
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ class EnoughPairsError(Exception):
 class Pairs:
     """A reporter that lets the bare step run after every training step and times both."""
 
-    def __init__(self, bare, images: tf.Tensor, count: int):
+    def __init__(self, bare: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, count: int):
         self._bare, self._images, self._count = bare, images, count
         self.training: list[float] = []
         self.limits: list[float] = []
@@ -61,7 +62,7 @@ class Pairs:
             raise EnoughPairsError
         self._begin = time.perf_counter()
 
-    def epoch_ends(self, row: dict[str, float]) -> None:
+    def epoch_ends(self, row: Mapping[str, float]) -> None:
         pass
 
 

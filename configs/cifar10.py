@@ -72,8 +72,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
                 "steps_per_epoch": placeholder(int),  # whole batches: 208
                 "batch_size": placeholder(int),  # of methods without clusters; M*D like the others
                 "strategy": "default",  # default, mirrored, multi_worker
-                # XLA on 2 CPU cores: faster for the full width, slower for the thin network.
-                "jit_compile": variant != "thin",
+                "jit_compile": variant != "thin",  # XLA: the thin network is faster without
                 "precision": "float32",  # or mixed_bfloat16: the backbone's arithmetic
                 "deterministic": False,  # True: bit for bit the same again, without times
                 "checkpoint": "last",  # or best_pgd: the epoch that becomes the model
