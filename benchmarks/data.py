@@ -5,13 +5,16 @@ import numpy as np
 from clustr_tf.datasets import Dataset
 
 
-def random_images(examples: int, classes: int = 10, test_examples: int = 250) -> Dataset:
+def random_images(
+    examples: int, classes: int = 10, test_examples: int = 250, held_out: int = 250
+) -> Dataset:
     """A data set of the shape of CIFAR-10.
 
     Args:
         examples: training images.
         classes: how many classes, in turn.
-        test_examples: test images, and as many validation images.
+        test_examples: test images.
+        held_out: validation images.
 
     Returns:
         uint8 noise of 32x32x3.
@@ -24,8 +27,8 @@ def random_images(examples: int, classes: int = 10, test_examples: int = 250) ->
         name="random",
         train_images=images,
         train_labels=labels,
-        validation_images=few,
-        validation_labels=labels[:test_examples],
+        validation_images=few[:held_out],
+        validation_labels=labels[:held_out],
         test_images=few,
         test_labels=labels[:test_examples],
         class_names=tuple(str(label) for label in range(classes)),
