@@ -78,7 +78,8 @@ class Workdir:
 
         Raises:
             InputError: if another process trains here, the folder holds a run with another config
-                (names the fields), or cannot be written.
+                (names the fields), or cannot be made.
+            RunError: if there is no room for the config.
         """
         if not writes:
             yield
@@ -118,10 +119,8 @@ class Workdir:
 
     def _claim(self, experiment: Experiment) -> None:
         if not self.config.exists():
-            try:
+            with self.writing():
                 write_json(self.config, section_values(experiment))
-            except OSError as error:
-                raise InputError(f"--workdir={self.root} cannot be written: {error}") from error
             return
         changed = changed_fields(self.experiment(), experiment)
         if changed:
