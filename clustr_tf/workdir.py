@@ -11,7 +11,7 @@ import keras
 from filelock import FileLock, Timeout
 
 from clustr_tf.classifier import Classifier
-from clustr_tf.errors import InputError
+from clustr_tf.errors import InputError, RunError
 from clustr_tf.experiment import Experiment, changed_fields, read_experiment
 from clustr_tf.files import replacing, write_json
 from clustr_tf.sections import section_values
@@ -69,7 +69,8 @@ class Workdir:
     def claimed(self, experiment: Experiment, writes: bool = True) -> Iterator[None]:
         """The folder for this process alone, while the block runs.
 
-        The lock is the operating system's: it ends with the process, however that ends.
+        The lock is the operating system's: it ends with the process, however that ends. A thread
+        that has claimed the folder may claim it again inside.
 
         Args:
             experiment: written as the config, or checked to be the very same one.
@@ -77,14 +78,15 @@ class Workdir:
 
         Raises:
             InputError: if another process trains here, the folder holds a run with another config
-                (names the fields), or cannot be written.
+                (names the fields), or cannot be made.
+            RunError: if there is no room for the config.
         """
         if not writes:
             yield
             return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".lock", timeout=0)
+            lock = FileLock(self.root / ".lock", timeout=0, is_singleton=True)
             lock.acquire()
         except Timeout as error:
             raise InputError(
@@ -98,12 +100,27 @@ class Workdir:
         finally:
             lock.release()
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Tells in one line when the block cannot write: a full disk, above all.
+
+        Files are complete or not there: those written before stay.
+
+        Raises:
+            RunError: instead of OSError.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{self.root} cannot be written: {error.strerror or error}. What was saved before "
+                "is intact: make room and run the same command again to resume"
+            ) from error
+
     def _claim(self, experiment: Experiment) -> None:
         if not self.config.exists():
-            try:
+            with self.writing():
                 write_json(self.config, section_values(experiment))
-            except OSError as error:
-                raise InputError(f"--workdir={self.root} cannot be written: {error}") from error
             return
         changed = changed_fields(self.experiment(), experiment)
         if changed:

@@ -1,13 +1,15 @@
 """A workdir says in one line what is wrong with it."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
-from clustr_tf.errors import InputError
+from clustr_tf.errors import InputError, RunError
 from clustr_tf.experiment import read_experiment
 from clustr_tf.workdir import Workdir
 from configs import digits
@@ -71,6 +73,33 @@ def test_a_file_in_its_place_cannot_be_written(experiment, tmp_path):
         pytest.raises(InputError, match="cannot be written"),
         Workdir(tmp_path / "run").claimed(experiment),
     ):
+        pass
+
+
+def test_a_full_disk_is_nobodys_mistake(experiment, tmp_path):
+    """A quota of 100 bytes a file stands for it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with (
+            pytest.raises(RunError, match=r"cannot be written: File too large\. .* make room"),
+            Workdir(tmp_path).claimed(experiment),
+        ):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_claimed_twice_by_one_thread_it_is_free_after_the_outer_block(experiment, tmp_path):
+    """A lock of this process can be asked for by another description of the same file."""
+    workdir, other = Workdir(tmp_path), FileLock(tmp_path / ".lock", timeout=0)
+    with workdir.claimed(experiment):
+        with workdir.claimed(experiment):
+            pass
+        with pytest.raises(Timeout):
+            other.acquire()
+    with other:
         pass
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +12,13 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from clustr_tf.errors import RunError
 from clustr_tf.files import write_arrays
 from clustr_tf.training.batches import Batches
 
 Draw = tuple[np.ndarray, np.ndarray]
 
-_KEPT = 2  # the newest, and the one before should the newest be damaged
+_PROMISED_ENTRIES = -12  # a zip file without comment tells there how many entries it has
 _logger = logging.getLogger(__name__)
 
 
@@ -61,6 +63,11 @@ class TrainingState:
     def epoch(self) -> int:
         """How many epochs are finished."""
         return len(self.history)
+
+    @property
+    def name(self) -> str:
+        """Its checkpoint, `epoch-EEEE-step-SSSSSS.npz`: finished epochs, steps of the next one."""
+        return f"epoch-{self.epoch:04d}-step-{self.progress.step:06d}.npz"
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The state as arrays that need no pickle."""
@@ -114,44 +121,65 @@ class TrainingState:
 
 
 def save_checkpoint(folder: Path, state: TrainingState) -> Path:
-    """Writes the state and drops all but the newest checkpoints.
+    """Writes the state and keeps one checkpoint besides, should the new one be damaged later.
 
     Args:
         folder: where checkpoints lie.
         state: what to save.
 
     Returns:
-        The file, `epoch-EEEE-step-SSSSSS.npz`: finished epochs, steps of the next one.
+        The file.
 
     Raises:
         OSError: if it cannot be written; the checkpoints before stay.
     """
-    path = folder / f"epoch-{state.epoch:04d}-step-{state.progress.step:06d}.npz"
+    for left_by_a_killed_process in folder.glob(".epoch-*.npz"):
+        left_by_a_killed_process.unlink()
+    path = folder / state.name
     write_arrays(path, state.arrays())
-    for old in _newest_first(folder)[_KEPT:]:
-        old.unlink()
+    others = [other for other in _newest_first(folder) if other != path]
+    # Newer ones than the present state were passed over when it was read: they are damaged.
+    before = [other for other in others if other.name < path.name]
+    for other in set(others) - set(before[:1]):
+        other.unlink()
     return path
 
 
 def read_checkpoint(folder: Path) -> dict[str, np.ndarray] | None:
-    """Reads the newest intact checkpoint; warns of every damaged one it passes over.
+    """Reads the newest intact checkpoint; warns if it has to pass over damaged ones.
 
     Args:
         folder: where checkpoints lie; it need not exist.
 
     Returns:
         What `TrainingState.restore` takes; None if there is no checkpoint.
+
+    Raises:
+        RunError: if there are checkpoints and all are damaged: to start anew unasked would
+            overwrite what may still be rescued.
     """
+    damaged = []
     for path in _newest_first(folder):
         try:
-            return read_arrays(path)
-        except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-            _logger.warning("%s is damaged (%s); the checkpoint before is used", path, error)
+            arrays = read_arrays(path)
+        except ValueError as error:
+            damaged.append(f"{path.name} ({error})")
+            continue
+        if damaged:
+            _logger.warning(
+                "damaged in %s: %s; %s is used instead", folder, ", ".join(damaged), path.name
+            )
+        return arrays
+    if damaged:
+        raise RunError(
+            f"Every checkpoint in {folder} is damaged: {', '.join(damaged)}. Nothing is left to "
+            "resume from: train anew in another --workdir, or delete that folder to start over"
+        )
     return None
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Reads every array of an .npz file, which checks the archive's checksums.
+    """Reads all that `write_arrays` wrote into a file, if it still is as it was written.
 
     Args:
         path: the file.
@@ -160,10 +188,25 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         name -> array.
 
     Raises:
-        OSError, ValueError, EOFError, zipfile.BadZipFile: if it is damaged.
+        ValueError: if it is damaged or cannot be read.
     """
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        return dict(archive)
+    try:
+        with path.open("rb") as file:
+            # NumPy alone misses a damaged header that asks for less than the whole array, and
+            # zipfile a damaged table of contents in which one entry swallows others.
+            contents = zipfile.ZipFile(file)
+            wrong = contents.testzip()
+            if wrong:
+                raise ValueError(f"wrong checksum of {wrong}")
+            file.seek(_PROMISED_ENTRIES, os.SEEK_END)
+            if int.from_bytes(file.read(2), "little") != len(contents.namelist()):
+                raise ValueError("arrays are missing")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                return dict(archive)
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError) as error:
+        # RuntimeError: damaged flags that seem to ask for a password or an unknown compression.
+        raise ValueError(str(error)) from error
 
 
 def packed(arrays: Mapping[str, np.ndarray] | None) -> np.ndarray:

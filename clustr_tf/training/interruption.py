@@ -10,7 +10,8 @@ from clustr_tf.errors import TerminatedError
 class Interruption:
     """Hears SIGINT and SIGTERM while its block runs, so that the work can end at a safe place.
 
-    A second Ctrl-C does not wait for one. Outside the main thread nothing is heard.
+    A signal that nobody asked about ends the program when the block is done; a second Ctrl-C does
+    not wait for that. Outside the main thread nothing is heard.
 
     Example:
         >>> with Interruption() as interruption:
@@ -52,6 +53,8 @@ class Interruption:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self.requested and kind is None:
+            self.leave()
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:

@@ -1,8 +1,6 @@
 """What a run writes into its workdir: checkpoints, the best epoch, metrics, TensorBoard, model."""
 
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -35,8 +33,7 @@ class Record:
         replicas: the workers.
 
     Raises:
-        RunError: by every method that writes, if a file cannot be written. Files are complete or
-            not there: what was written before stays.
+        RunError: by every method that writes, if a file cannot be written.
     """
 
     def __init__(self, workdir: Workdir, experiment: Experiment, replicas: Replicas):
@@ -44,7 +41,7 @@ class Record:
         self._best = workdir.checkpoints / "best.npz"
         self._tensorboard = None
         if replicas.is_chief:
-            with self._writing():
+            with self._workdir.writing():
                 self._tensorboard = TensorBoard(workdir.tensorboard, experiment)
 
     def newest_checkpoint(self) -> dict[str, np.ndarray] | None:
@@ -55,13 +52,13 @@ class Record:
     def save_state(self, state: TrainingState) -> None:
         """Writes a checkpoint."""
         if self._replicas.is_chief:
-            with self._writing():
+            with self._workdir.writing():
                 save_checkpoint(self._workdir.checkpoints, state)
 
     def save_best(self, variables: Mapping[str, Sequence[keras.Variable]]) -> None:
         """Keeps the model of the best epoch so far."""
         if self._replicas.is_chief:
-            with self._writing():
+            with self._workdir.writing():
                 write_arrays(self._best, variable_arrays(variables))
 
     def best(self) -> dict[str, np.ndarray]:
@@ -74,7 +71,7 @@ class Record:
         if self._replicas.is_chief:
             try:
                 arrays = read_arrays(self._best)
-            except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+            except ValueError as error:
                 raise RunError(
                     f"{self._best} is damaged ({error}): the best epoch is lost. "
                     "Train anew in another workdir"
@@ -89,29 +86,21 @@ class Record:
             cluster_sizes: int `[C*K]`, if there are clusters.
         """
         self.save_state(state)
-        if self._tensorboard:
-            with self._writing():
-                write_metrics(self._workdir.metrics, state.history)
-                self._tensorboard.log_epoch(state.history[-1], cluster_sizes)
+        self._log(state, cluster_sizes)
 
-    def restore_metrics(self, state: TrainingState) -> None:
-        """Makes metrics.csv agree with a restored state."""
-        if self._replicas.is_chief:
-            with self._writing():
-                write_metrics(self._workdir.metrics, state.history)
+    def resume(self, state: TrainingState) -> None:
+        """Records what a session that was killed had saved, but perhaps not recorded yet."""
+        if state.history:
+            self._log(state, None)
 
     def save_classifier(self, classifier: Classifier) -> None:
         """Writes the finished model."""
         if self._replicas.is_chief:
-            with self._writing():
+            with self._workdir.writing():
                 self._workdir.save_classifier(classifier)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{self._workdir.root} cannot be written: {error.strerror or error}. The last "
-                "checkpoint is intact: make room and run the same command again to resume"
-            ) from error
+    def _log(self, state: TrainingState, cluster_sizes: np.ndarray | None) -> None:
+        if self._tensorboard:
+            with self._workdir.writing():
+                write_metrics(self._workdir.metrics, state.history)
+                self._tensorboard.log_epoch(state.history[-1], cluster_sizes)

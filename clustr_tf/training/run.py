@@ -21,7 +21,7 @@ from clustr_tf.training.distribution import STRATEGIES, Replicas
 from clustr_tf.training.progress import ProgressBars, Quiet
 from clustr_tf.training.refresh import Embedder
 from clustr_tf.training.tensorboard import TensorBoard
-from clustr_tf.training.trainer import train
+from clustr_tf.training.trainer import Trained, train
 from clustr_tf.workdir import Workdir
 
 
@@ -36,6 +36,7 @@ def run_training(config: Mapping[str, Any], root: Path, begin: float) -> None:
 
     Raises:
         InputError: if the config, the data or the workdir do not fit.
+        RunError: if the run cannot go on, as on a full disk.
     """
     console, workdir = Console(), Workdir(root)
     experiment = read_experiment(config)
@@ -43,16 +44,23 @@ def run_training(config: Mapping[str, Any], root: Path, begin: float) -> None:
     replicas = Replicas(STRATEGIES[experiment.training.strategy]())
     dataset = load_dataset(experiment.dataset)
     progress = ProgressBars(console) if replicas.is_chief else Quiet()
-    try:
-        classifier, history = train(experiment, dataset, workdir, progress, replicas)
-    finally:
-        progress.close()
-    if not replicas.is_chief:
-        return
+    with workdir.claimed(experiment, replicas.is_chief):
+        try:
+            trained = train(experiment, dataset, workdir, progress, replicas)
+        finally:
+            progress.close()
+        if replicas.is_chief:
+            summary = _complete(workdir, experiment, dataset, trained, begin)
+            _print_summary(console, summary, experiment, dataset, workdir)
+
+
+def _complete(
+    workdir: Workdir, experiment: Experiment, dataset: Dataset, trained: Trained, begin: float
+) -> dict[str, Any]:
+    """Evaluates the trained model, adds pictures and summary.json to the workdir."""
     evaluation = evaluate_briefly(
-        classifier, dataset, experiment.evaluation, experiment.training.seed
+        trained.classifier, dataset, experiment.evaluation, experiment.training.seed
     )
-    _draw(workdir, experiment, dataset, classifier, evaluation)
     summary = {
         "dataset": dataset.name,
         "objective": experiment.objective.name,
@@ -61,13 +69,15 @@ def run_training(config: Mapping[str, Any], root: Path, begin: float) -> None:
         "seed": experiment.training.seed,
         "epochs": experiment.training.epochs,
         # Over all sessions of the run; `seconds` is this command's own time.
-        "training_seconds": sum(row.get("seconds", 0.0) for row in history),
+        "training_seconds": sum(row.get("seconds", 0.0) for row in trained.history),
         "seconds": time.perf_counter() - begin,
         "versions": versions(),
         "git_revision": git_revision(),
     }
-    write_json(workdir.summary, summary)
-    _print_summary(console, summary, experiment, dataset, workdir)
+    with workdir.writing():
+        _draw(workdir, experiment, dataset, trained.classifier, evaluation)
+        write_json(workdir.summary, summary)
+    return summary
 
 
 def _draw(

@@ -1,7 +1,8 @@
 """What TensorBoard shows of a run."""
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,16 @@ _NAMES = {
 class TensorBoard:
     """The run's tensorboard folder: scalars and cluster sizes every epoch, the rest at the end.
 
+    Every session of a run adds an event file and logs the newest epoch again, as the session
+    before may have been killed in between: TensorBoard shows the same point twice. The record
+    without repetition is metrics.csv.
+
     Args:
         folder: of the run.
         experiment: shown as hyper-parameters.
+
+    Raises:
+        OSError: by every method that writes, if a file cannot be written.
 
     Example:
         >>> TensorBoard(Path("runs/a/tensorboard"), experiment).log_epoch(row, None)
@@ -38,8 +46,9 @@ class TensorBoard:
 
     def __init__(self, folder: Path, experiment: Experiment):
         self._folder = folder
-        self._writer = tf.summary.create_file_writer(str(folder))
-        with self._writer.as_default():
+        with _os_errors():
+            self._writer = tf.summary.create_file_writer(str(folder))
+        with _os_errors(), self._writer.as_default():
             hparams.hparams(dict(_flattened(section_values(experiment))))
 
     def log_epoch(self, row: Mapping[str, float], cluster_sizes: np.ndarray | None) -> None:
@@ -49,13 +58,12 @@ class TensorBoard:
             row: of metrics.csv.
             cluster_sizes: int `[C*K]`, if there are clusters.
         """
-        with self._writer.as_default(step=int(row["epoch"])):
+        with _os_errors(), self._writer.as_default(step=int(row["epoch"])):
             for name, value in row.items():
                 if name not in ("epoch", "seconds"):
                     tf.summary.scalar(_NAMES.get(name, f"train/{name}"), value)
             if cluster_sizes is not None:
                 tf.summary.histogram("clusters/sizes", cluster_sizes)
-        self._writer.flush()
 
     def log_radii(self, radii: np.ndarray, epoch: int) -> None:
         """Logs the certified radii of the finished model as a histogram.
@@ -64,9 +72,8 @@ class TensorBoard:
             radii: `[N]`, l2 in pixels.
             epoch: finished epochs.
         """
-        with self._writer.as_default(step=epoch):
+        with _os_errors(), self._writer.as_default(step=epoch):
             tf.summary.histogram("test/certified_radius_l2", radii)
-        self._writer.flush()
 
     def write_projector(
         self, embeddings: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]
@@ -89,7 +96,17 @@ class TensorBoard:
 
     def close(self) -> None:
         """Closes the event file."""
-        self._writer.close()
+        with _os_errors():
+            self._writer.close()
+
+
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """TensorFlow tells of a full disk by errors of its own, in several lines."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(error.message.splitlines()[0].split("}} ")[-1]) from error
 
 
 def _write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:

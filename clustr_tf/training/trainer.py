@@ -28,11 +28,9 @@ from clustr_tf.training.step import build_step, no_perturbation
 from clustr_tf.training.watch import Watch, is_best, warn_of_collapse
 from clustr_tf.workdir import Workdir
 
-_WHAT_TO_TRY = "Try a smaller config.optimizer.learning_rate in a new workdir"
-
 
 class TrainingDivergedError(RunError):
-    """The loss is no longer a finite number, or the embeddings cannot be clustered."""
+    """Loss or weights are no longer finite, or the embeddings cannot be clustered."""
 
 
 class Trained(NamedTuple):
@@ -71,7 +69,8 @@ def train(
     Raises:
         InputError: if settings and data do not fit, the workdir holds another experiment, or
             another process is training in it.
-        TrainingDivergedError: if a loss is NaN or infinite; the last checkpoint stays.
+        TrainingDivergedError: if the loss or a weight is NaN or infinite; no such state is saved,
+            the last checkpoint stays.
         LostWorkerError: if another worker is gone; the last checkpoint stays.
         RunError: if a file cannot be written; the last checkpoint stays.
         KeyboardInterrupt, TerminatedError: after Ctrl-C and SIGTERM; the state is saved.
@@ -137,6 +136,7 @@ class _Trainer:
         self._embed = Embedder(self._classifier, replicas, settings.jit_compile)
         self._watch = Watch(self._classifier, experiment.watch, settings.jit_compile)
         checkpoint = record.newest_checkpoint()
+        self._last_good: str | None = None
         self.state = TrainingState(
             {"classifier": self._classifier.variables, "optimizer": self._optimizer.variables},
             self._build_batches(checkpoint),
@@ -149,7 +149,8 @@ class _Trainer:
         if checkpoint is not None:
             self.state.restore(checkpoint)
             self.state.fit_to(replicas.count, self._batch_size())
-            record.restore_metrics(self.state)
+            record.resume(self.state)
+            self._last_good = self.state.name
         shares = np.split(self.state.perturbation, replicas.count)
         self._perturbation = replicas.values(lambda replica: tf.constant(shares[replica]))
         self._saved_at = time.monotonic()
@@ -160,6 +161,7 @@ class _Trainer:
         rate = learning_rate(self._experiment.optimizer, state.epoch)
         self._optimizer.learning_rate = rate
         self._run_steps(reporter)
+        self._check_weights()
         progress, begin = state.progress, time.perf_counter()
         sizes, train_accuracy = self._refresh(seed=settings.seed + state.epoch + 1)
         test_embeddings = self._embed(dataset.test_images)
@@ -183,7 +185,7 @@ class _Trainer:
             self._record.save_best(self._model_variables())
         self._gather_perturbation()
         self._record.end_epoch(state, sizes)
-        self._saved_at = time.monotonic()
+        self._note_checkpoint()
         reporter.epoch_ends(row)
         if self._replicas.any(self._interruption.requested)[0]:
             self._interruption.leave()
@@ -235,7 +237,7 @@ class _Trainer:
     def _run_step(self, batch: _Batch) -> tuple[np.ndarray, dict[str, float]]:
         """One step on every replica; gives all examples' losses and the mean loss parts."""
         replicas, seed = self._replicas, self._experiment.training.seed
-        step = self.state.epoch * self._steps_per_epoch() + self.state.progress.step
+        step = self._steps_done()
         seeds = replicas.values(
             lambda replica: tf.constant([seed, step * replicas.count + replica], tf.int32)
         )
@@ -245,9 +247,8 @@ class _Trainer:
         losses = replicas.local(remembered)[0].numpy()
         values = {name: float(replicas.local(part)[0]) for name, part in parts.items()}
         if not (np.isfinite(losses).all() and np.isfinite(values["loss"])):
-            raise TrainingDivergedError(
-                f"The loss is NaN or infinite in step {step + 1} (epoch {self.state.epoch + 1}). "
-                f"The checkpoint after epoch {self.state.epoch} is intact. {_WHAT_TO_TRY}"
+            raise self._diverged(
+                f"The loss is NaN or infinite in step {step + 1} (epoch {self.state.epoch + 1})"
             )
         return losses, values
 
@@ -276,11 +277,28 @@ class _Trainer:
         due = minutes >= self._experiment.training.checkpoint_minutes
         asked_to_leave, due = self._replicas.any(self._interruption.requested, due)
         if asked_to_leave or due:
+            self._check_weights()
             self._gather_perturbation()
             self._record.save_state(self.state)
-            self._saved_at = time.monotonic()
+            self._note_checkpoint()
         if asked_to_leave:
             self._interruption.leave()
+
+    def _note_checkpoint(self) -> None:
+        self._last_good, self._saved_at = self.state.name, time.monotonic()
+
+    def _check_weights(self) -> None:
+        """A state that is saved can be gone on from."""
+        weights = map(keras.ops.convert_to_numpy, self._classifier.variables)
+        if not all(np.isfinite(weight).all() for weight in weights):
+            raise self._diverged(f"A weight is NaN or infinite after step {self._steps_done()}")
+
+    def _diverged(self, what: str) -> TrainingDivergedError:
+        kept = f"The last good checkpoint is {self._last_good}"
+        return TrainingDivergedError(
+            f"{what}. {kept if self._last_good else 'No checkpoint had been saved'}. "
+            "Try a smaller config.optimizer.learning_rate in a new workdir"
+        )
 
     def _gather_perturbation(self) -> None:
         self.state.perturbation = self._replicas.gathered(self._perturbation)
@@ -306,9 +324,7 @@ class _Trainer:
                 self._replicas,
             )
         except ValueError as error:
-            raise TrainingDivergedError(
-                f"The training set cannot be clustered after this epoch: {error}. {_WHAT_TO_TRY}"
-            ) from error
+            raise self._diverged(f"The training set cannot be clustered: {error}") from error
         self._classifier.head.set_clusters(clusters.centroids, clusters.variance)
         return clusters
 
@@ -339,6 +355,9 @@ class _Trainer:
         if self._objective.clustered:
             return neighbourhood
         return self._experiment.training.batch_size or neighbourhood
+
+    def _steps_done(self) -> int:
+        return self.state.epoch * self._steps_per_epoch() + self.state.progress.step
 
     def _steps_per_epoch(self) -> int:
         whole_batches = len(self._dataset.train_labels) // self._batch_size()

@@ -1,5 +1,6 @@
 """Checkpoints: complete or not there, the newest readable one is used."""
 
+import itertools
 import logging
 
 import keras
@@ -7,11 +8,14 @@ import numpy as np
 import pytest
 
 from clustr_tf.clustering import NeighbourhoodSampler
+from clustr_tf.errors import RunError
+from clustr_tf.files import write_arrays
 from clustr_tf.training.batches import ShuffledBatches
 from clustr_tf.training.checkpoints import (
     EpochProgress,
     TrainingState,
     packed,
+    read_arrays,
     read_checkpoint,
     save_checkpoint,
     unpacked,
@@ -99,6 +103,56 @@ def test_a_damaged_checkpoint_is_passed_over_with_one_warning(tmp_path, caplog, 
     assert fresh.epoch == 1
     for ours, theirs in zip(_values(fresh), expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_flipped_bits_are_noticed_or_harmless(tmp_path):
+    """Every other bit of a whole file: its arrays are read as they were written, or not at all."""
+    path = tmp_path / "small.npz"
+    write_arrays(path, {"ab": np.arange(3), "c": np.array("text")})
+    content, expected, damaged = path.read_bytes(), read_arrays(path), 0
+    for position, bit in itertools.product(range(len(content)), range(0, 8, 2)):
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << bit
+        path.write_bytes(flipped)
+        try:
+            arrays = read_arrays(path)
+        except ValueError:
+            damaged += 1
+            continue
+        assert arrays.keys() == expected.keys(), (position, bit)
+        for name, array in arrays.items():
+            assert array.dtype == expected[name].dtype, (position, bit)
+            np.testing.assert_array_equal(array, expected[name])
+    # The data, 2 x 128 bytes of npy headers and the rest: most bits matter.
+    assert damaged > 4 * (3 * 8 + 4 * 4 + 2 * 128)
+
+
+def test_only_damaged_checkpoints_are_refused_in_one_line(tmp_path):
+    state = _state(0)
+    for epoch in (1, 2):
+        _train_epoch(state, epoch)
+        save_checkpoint(tmp_path, state).write_bytes(b"")
+    names = r"epoch-0002-step-000000\.npz \(.*\), epoch-0001-step-000000\.npz \(.*\)"
+    with pytest.raises(RunError, match=rf"Every checkpoint in .* is damaged: {names}\. Nothing"):
+        read_checkpoint(tmp_path)
+
+
+def test_what_is_damaged_or_half_written_gives_way_to_what_is_saved_next(tmp_path):
+    """Else a damaged newer file would push out the good ones that follow."""
+    state = _state(0)
+    _train_epoch(state, 1)
+    (tmp_path / "epoch-0003-step-000000.npz").write_bytes(b"damaged")
+    (tmp_path / "epoch-0002-step-000000.npz").write_bytes(b"damaged")
+    (tmp_path / ".epoch-0002-step-000004.partial.npz").write_bytes(b"half")
+    (tmp_path / "best.npz").write_bytes(b"best")
+    for step in (0, 1):
+        state.progress = EpochProgress(step)
+        save_checkpoint(tmp_path, state)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "best.npz",
+        "epoch-0001-step-000000.npz",
+        "epoch-0001-step-000001.npz",
+    ]
 
 
 def test_without_checkpoints_nothing_is_restored(tmp_path):

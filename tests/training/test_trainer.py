@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from clustr_tf.datasets import load_dataset, to_pixels
 from clustr_tf.experiment import read_experiment
 from clustr_tf.objectives import StepLosses
 from clustr_tf.training import trainer as trainer_module
+from clustr_tf.training.building import build_classifier
 from clustr_tf.training.checkpoints import read_checkpoint
 from clustr_tf.training.trainer import TrainingDivergedError, train
 from clustr_tf.workdir import Workdir
@@ -152,13 +154,61 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(
     weights = [np.asarray(w) for w in healthy.get_weights()]
     workdir.config.unlink()
     monkeypatch.setattr(trainer_module, "build_objective", lambda config: _Broken(original(config)))
-    with pytest.raises(TrainingDivergedError, match=r"step 4 \(epoch 2\).*after epoch 1 is intact"):
+    expected = r"step 4 \(epoch 2\)\. The last good checkpoint is epoch-0001-step-000000\.npz"
+    with pytest.raises(TrainingDivergedError, match=expected):
         train(_short(experiment, epochs=2), dataset, workdir, Silent())
     arrays = read_checkpoint(workdir.checkpoints)
     assert len(json.loads(str(arrays["history"]))) == 1
     restored = [arrays[f"classifier/{index:04d}"] for index in range(len(weights))]
     expected = {weight.tobytes() for weight in weights}
     assert {array.tobytes() for array in restored} == expected
+
+
+class _BrokenLater(Silent):
+    """Breaks the weights after the second step; state is saved after every step."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        monkeypatch.setattr(trainer_module, "build_classifier", self._build)
+
+    def _build(self, *arguments):
+        self._classifier = build_classifier(*arguments)
+        return self._classifier
+
+    def step_ends(self, loss):
+        super().step_ends(loss)
+        if self.steps == 2:
+            weight = self._classifier.trainable_variables[0]
+            weight.assign(np.full(weight.shape, np.nan, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "message"),
+    [
+        # Weights are checked when they are saved: that of step 1 is the last good state.
+        (
+            1e-6,
+            "A weight is NaN or infinite after step 2. The last good checkpoint is "
+            "epoch-0000-step-000001.npz. Try a smaller config.optimizer.learning_rate",
+        ),
+        (
+            10.0,
+            "The loss is NaN or infinite in step 3 (epoch 1). No checkpoint had been saved. Try",
+        ),
+    ],
+)
+def test_a_state_that_is_not_finite_is_not_saved(
+    experiment, dataset, tmp_path, monkeypatch, minutes, message
+):
+    workdir = Workdir(tmp_path)
+    experiment = _with(_short(experiment, epochs=1), "training", checkpoint_minutes=minutes)
+    with pytest.raises(TrainingDivergedError, match=re.escape(message)):
+        train(experiment, dataset, workdir, _BrokenLater(monkeypatch))
+    arrays = read_checkpoint(workdir.checkpoints)
+    if minutes < 1:
+        assert np.isfinite(arrays["classifier/0000"]).all()
+    else:
+        assert arrays is None
 
 
 def test_embeddings_that_cannot_be_clustered_stop_the_run(experiment, dataset, tmp_path):

@@ -1,0 +1,85 @@
+"""The watch over held-out images: what it measures and what it says."""
+
+import logging
+
+import keras
+import numpy as np
+import pytest
+
+from clustr_tf.attacks import PGDConfig
+from clustr_tf.classifier import Classifier
+from clustr_tf.training.settings import WatchConfig
+from clustr_tf.training.watch import Watch, is_best, warn_of_collapse
+
+
+def _history(*accuracies):
+    return [
+        {"epoch": epoch, "loss": 1.0, **({} if value is None else {"pgd_accuracy": value})}
+        for epoch, value in enumerate(accuracies, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "warned"),
+    [
+        ((0.8, 0.39), True),  # below half of 0.8
+        ((0.8, 0.4), False),  # just half
+        ((0.3, 0.8, 0.5, 0.39), True),  # the best epoch counts, not the one before
+        ((0.8, 0.1, 0.7), False),  # recovered
+        ((0.2,), False),
+        ((0.0, 0.0), False),
+        ((None, None), False),  # nothing held out
+        ((), False),
+    ],
+)
+def test_warns_below_the_share_of_the_best_epoch(accuracies, warned, caplog):
+    with caplog.at_level(logging.WARNING):
+        warn_of_collapse(_history(*accuracies), collapse=0.5)
+    assert len(caplog.records) == warned
+
+
+def test_the_warning_names_epoch_figures_and_what_to_do(caplog):
+    with caplog.at_level(logging.WARNING):
+        warn_of_collapse(_history(0.5, 0.8, 0.0625), collapse=0.5)
+    (record,) = caplog.records
+    message = record.getMessage()
+    assert "collapsed to 6.25 % in epoch 3 (best so far 80.00 %)" in message
+    assert "config.training.checkpoint=best_pgd" in message
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best"),
+    [
+        ((0.1,), True),
+        ((0.1, 0.2), True),
+        ((0.2, 0.2), False),  # the first of equals stays
+        ((0.3, 0.1, 0.2), False),
+        ((0.1, 0.3, 0.4), True),
+    ],
+)
+def test_only_an_epoch_above_all_before_is_the_best(accuracies, best):
+    assert is_best(_history(*accuracies)) is best
+
+
+@pytest.fixture
+def watch():
+    """Of a classifier with log-scores (0, 10 * pixel - 5): class 1 above a pixel of 1/2."""
+    inputs = keras.Input((1, 1, 1))
+    backbone = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    classifier = Classifier(backbone, keras.layers.Dense(2), mean=[0.0], std=[1.0])
+    classifier.head.set_weights([np.array([[0.0, 10.0]]), np.array([0.0, -5.0])])
+    attack = PGDConfig(eps=0.1, step_size=0.1, steps=2, losses=("margin",))
+    return Watch(classifier, WatchConfig(attack))
+
+
+def test_measures_accuracy_with_and_without_the_attack(watch):
+    """Pixels 0.2, 0.45, 0.55, 0.9 are right; within 0.1 the two in the middle can be turned."""
+    images = np.array([51, 115, 140, 230], np.uint8).reshape(4, 1, 1, 1)
+    figures = watch(images, np.array([0, 0, 1, 1]), seed=0)
+    assert figures == {"validation_accuracy": 1.0, "pgd_accuracy": 0.5}
+    figures = watch(images, np.array([1, 0, 1, 1]), seed=0)
+    assert figures == {"validation_accuracy": 0.75, "pgd_accuracy": 0.25}
+
+
+def test_without_held_out_images_nothing_is_measured(watch):
+    assert watch(np.zeros((0, 1, 1, 1), np.uint8), np.zeros(0, np.int64), seed=0) == {}
