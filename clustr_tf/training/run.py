@@ -13,7 +13,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import Dataset, load_dataset
 from clustr_tf.evaluation.embedding_map import draw_embedding_map
 from clustr_tf.evaluation.summary import BriefEvaluation, evaluate_briefly
-from clustr_tf.experiment import Experiment, read_experiment
+from clustr_tf.experiment import Experiment, check_fits, read_experiment
 from clustr_tf.files import write_json
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.provenance import git_revision, versions
@@ -43,6 +43,7 @@ def run_training(config: Mapping[str, Any], root: Path, begin: float) -> None:
     # Before any other use of TensorFlow: later it refuses to connect workers.
     replicas = Replicas(STRATEGIES[experiment.training.strategy]())
     dataset = load_dataset(experiment.dataset)
+    check_fits(experiment, dataset)  # before the workdir is touched
     progress = ProgressBars(console) if replicas.is_chief else Quiet()
     with workdir.claimed(experiment, replicas.is_chief):
         try:
