@@ -17,7 +17,7 @@ from clustr_tf.experiment import Experiment, check_fits, read_experiment
 from clustr_tf.files import write_json
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.provenance import git_revision, versions
-from clustr_tf.training.distribution import STRATEGIES, Replicas
+from clustr_tf.training.distribution import connect
 from clustr_tf.training.progress import ProgressBars, Quiet
 from clustr_tf.training.refresh import Embedder
 from clustr_tf.training.tensorboard import TensorBoard
@@ -41,7 +41,7 @@ def run_training(config: Mapping[str, Any], root: Path, begin: float) -> None:
     console, workdir = Console(), Workdir(root)
     experiment = read_experiment(config)
     # Before any other use of TensorFlow: later it refuses to connect workers.
-    replicas = Replicas(STRATEGIES[experiment.training.strategy]())
+    replicas = connect(experiment.training.strategy)
     dataset = load_dataset(experiment.dataset)
     check_fits(experiment, dataset)  # before the workdir is touched
     progress = ProgressBars(console) if replicas.is_chief else Quiet()

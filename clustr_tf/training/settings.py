@@ -67,7 +67,7 @@ class TrainingConfig:
 
     epochs: int  # clusters are refreshed after each
     seed: int = 0  # of weights, batches, augmentation, adversaries and k-means
-    steps_per_epoch: int | None = None  # None: as many as whole batches fit into the data
+    steps_per_epoch: int | None = None  # None: one pass: whole batches of all replicas together
     batch_size: int | None = None  # of methods without clusters; None: M*D like the others
     strategy: str = "default"  # default, mirrored, multi_worker
     jit_compile: bool = False  # XLA; worth it for ResNets, not for tiny networks

@@ -46,6 +46,7 @@ def build_step(
         means over all replicas; the perturbation for the next batch).
     """
     variables = classifier.trainable_variables
+    averages = classifier.backbone.non_trainable_variables if replicas.count > 1 else []
     shape = [None, *classifier.image_shape]
     signature = [
         tf.TensorSpec(shape, tf.float32),
@@ -96,6 +97,10 @@ def build_step(
                 pixels, targets, objective_seed, perturbation
             )
             optimizer.apply(gradients, variables)
+        if averages:
+            # Each replica has moved its own copy of batch normalisation's averages.
+            for average, mean in zip(averages, replicas.mean(averages), strict=True):
+                average.assign(mean)
         means = {name: replicas.mean(value) for name, value in parts.items()}
         return replicas.gather(remembered), means, perturbation
 

@@ -18,7 +18,7 @@ from clustr_tf.objectives import build_objective
 from clustr_tf.training.batches import Batches, ShuffledBatches
 from clustr_tf.training.building import build_classifier, in_float32, learning_rate
 from clustr_tf.training.checkpoints import Draw, EpochProgress, TrainingState, assign
-from clustr_tf.training.distribution import STRATEGIES, LostWorkerError, Replicas
+from clustr_tf.training.distribution import LostWorkerError, Replicas, connect, told_in_short
 from clustr_tf.training.interruption import Interruption
 from clustr_tf.training.metrics import Row
 from clustr_tf.training.progress import Reporter
@@ -79,7 +79,7 @@ def train(
         >>> train(experiment, load_dataset(experiment.dataset), Workdir(Path("runs/a")), reporter)
     """
     check_fits(experiment, dataset)
-    replicas = replicas or Replicas(STRATEGIES[experiment.training.strategy]())
+    replicas = replicas or connect(experiment.training.strategy)
     if experiment.training.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(experiment.training.seed)
@@ -92,9 +92,8 @@ def train(
             return Trained(trainer.finished_classifier(), trainer.state.history)
     except replicas.lost_worker_errors as error:
         raise LostWorkerError(
-            "Another worker is gone; a collective operation failed "
-            f"({str(error).splitlines()[0][:200]}). The last checkpoint is intact: start all "
-            "workers again with the same commands to resume"
+            f"Another worker is gone ({told_in_short(error)}). The last checkpoint is intact: "
+            "start all workers again with the same commands to resume"
         ) from error
 
 
@@ -174,7 +173,7 @@ class _Trainer:
             "learning_rate": rate,
         }
         if self._objective.clustered:
-            row["variance"] = float(self._classifier.head.variance)
+            row["variance"] = float(keras.ops.convert_to_numpy(self._classifier.head.variance))
         if not settings.deterministic:
             row["images_per_second"] = progress.images / progress.seconds
             row["seconds"] = progress.seconds + time.perf_counter() - begin
@@ -211,7 +210,7 @@ class _Trainer:
         progress, steps = self.state.progress, self._steps_per_epoch()
         epochs = self._experiment.training.epochs
         reporter.epoch_begins(self.state.epoch + 1, epochs, steps, progress.step)
-        if progress.step == steps:
+        if progress.step >= steps:  # more only if the session before had fewer replicas
             return
         with ThreadPoolExecutor(1, "next-batch") as executor:
             batch = self._prepare(progress.pending or self._draw())
@@ -301,7 +300,8 @@ class _Trainer:
         )
 
     def _gather_perturbation(self) -> None:
-        self.state.perturbation = self._replicas.gathered(self._perturbation)
+        if self._objective.free:
+            self.state.perturbation = self._replicas.gathered(self._perturbation)
 
     def _refresh(self, seed: int) -> tuple[np.ndarray | None, float]:
         """Clusters anew where there are clusters; gives their sizes and the train accuracy."""
@@ -360,7 +360,8 @@ class _Trainer:
         return self.state.epoch * self._steps_per_epoch() + self.state.progress.step
 
     def _steps_per_epoch(self) -> int:
-        whole_batches = len(self._dataset.train_labels) // self._batch_size()
+        step_size = self._batch_size() * self._replicas.count
+        whole_batches = len(self._dataset.train_labels) // step_size
         return self._experiment.training.steps_per_epoch or max(whole_batches, 1)
 
     def _model_variables(self) -> dict[str, Sequence[keras.Variable]]:

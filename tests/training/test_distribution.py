@@ -1,80 +1,78 @@
-"""Two replicas on two logical CPUs against one device."""
+"""Two replicas, on two logical CPUs and in two processes over loopback, against one device."""
 
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-
-SCRIPT = """
-import keras
 import numpy as np
-import tensorflow as tf
+import pytest
 
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from clustr_tf.errors import InputError
+from clustr_tf.training.distribution import connect
 
-from clustr_tf.classifier import Classifier
-from clustr_tf.layers import ClusteringHead
-from clustr_tf.objectives import ObjectiveConfig, build_objective
-from clustr_tf.training.refresh import Embedder
-from clustr_tf.training.distribution import Replicas
-from clustr_tf.training.step import build_step, no_perturbation
-
-rng = np.random.default_rng(0)
-batches = [rng.integers(0, 256, (6, 1, 3, 1), np.uint8) for _ in range(2)]
-targets = tf.constant([[0, 0], [0, 0], [0, 0], [1, 1], [1, 1], [1, 1]], tf.int64)
-start = rng.normal(size=(3, 2))
-seed = tf.constant([0, 0], tf.int32)
+PROGRAM = Path(__file__).parent / "two_replicas.py"
+METHODS = ("clustr", "clustr_free", "pgd_at")
 
 
-def weights_after(strategy, *images):
-    with strategy.scope():
-        inputs = keras.Input((1, 3, 1))
-        dense = keras.layers.Dense(2, use_bias=False)
-        backbone = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
-        dense.kernel.assign(start)
-        classifier = Classifier(backbone, ClusteringHead(2, 1), mean=[0.0], std=[1.0])
-        optimizer = keras.optimizers.SGD(0.1)
-        optimizer.build(classifier.trainable_variables)
-    objective = build_objective(ObjectiveConfig("clustr", alpha=30.0))
-    replicas = Replicas(strategy)
-    step = build_step(classifier, objective, optimizer, lambda x, seed: x, replicas)
-    nothing = tf.constant(no_perturbation(objective, 6, (1, 3, 1)))
-    values = replicas.values(
-        lambda replica: (tf.constant(images[replica]), targets, seed, nothing)
-    )
-    losses, _, _ = step(*values)
-    # Every replica hears of the losses of all examples.
-    assert [len(local) for local in replicas.local(losses)] == [6 * len(images)] * len(images)
-    weights = keras.ops.convert_to_numpy(dense.kernel)
-    pixels = np.concatenate(batches)[:11]
-    embeddings = Embedder(classifier, replicas)(pixels)
-    expected = pixels.reshape(11, 3) / 255 @ weights.astype(np.float64)
-    np.testing.assert_allclose(embeddings, expected, rtol=1e-5, atol=1e-6)
-    return weights
+@pytest.fixture
+def known(start, start_workers, tmp_path):
+    """What each process knew after each epoch: of two logical CPUs, of both workers."""
+    folders = [tmp_path / name for name in ("mirrored", "chief", "worker")]
+    for folder in folders:
+        folder.mkdir()
+    processes = [
+        start(PROGRAM, "mirrored", folders[0]),
+        *start_workers(lambda index: (PROGRAM, "multi_worker", folders[1 + index])),
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    # Only the chief touches its workdir.
+    assert (folders[1] / "run" / "clustr" / "metrics.csv").exists()
+    assert not (folders[2] / "run").exists()
+    return [dict(np.load(folder / "known.npz", allow_pickle=False)) for folder in folders]
 
 
-one = [weights_after(tf.distribute.get_strategy(), batch) for batch in batches]
-mirrored = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-assert mirrored.num_replicas_in_sync == 2
-two = weights_after(mirrored, *batches)
-assert np.abs(one[0] - one[1]).max() > 1e-3
-# SGD is linear in the gradient: the mean gradient moves to the mean of the two results.
-np.testing.assert_allclose(two, (one[0] + one[1]) / 2, rtol=1e-5, atol=1e-6)
-np.testing.assert_allclose(weights_after(mirrored, batches[0], batches[0]), one[0], atol=1e-6)
-print("equal")
-"""
+@pytest.mark.slow
+def test_two_replicas_are_one_computation(known):
+    """The program itself holds a step against one device, and copies of variables against another.
+
+    Everything that the next step depends on has to be the same on all workers, bit for bit:
+    weights, batch-norm averages, Adam's moments, clusters, example losses, draws, perturbation.
+    """
+    mirrored, chief, worker = known
+    for method in METHODS:
+        assert {f"{method}/{epoch}/batches/random" for epoch in (0, 1)} <= set(chief)
+        # Two replicas' neighbourhoods of 3 clusters x 4 images.
+        rows = 24 if method == "clustr_free" else 0
+        assert len(chief[f"{method}/1/perturbation"]) == rows
+    assert np.ptp(chief["clustr_free/1/perturbation"]) > 0
+    assert chief.keys() == worker.keys() == mirrored.keys()
+    for name, array in chief.items():
+        np.testing.assert_array_equal(array, worker[name], name, strict=True)
+        if name.endswith("history"):
+            rows, others = (json.loads(str(of[name])) for of in (chief, mirrored))
+            assert rows == [pytest.approx(other, abs=1e-5) for other in others]
+        elif array.dtype.kind == "f":
+            np.testing.assert_allclose(array, mirrored[name], rtol=1e-5, atol=1e-5, err_msg=name)
+        else:
+            np.testing.assert_array_equal(array, mirrored[name], name)
 
 
-def test_two_replicas_descend_the_mean_of_their_gradients():
-    finished = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert finished.stdout.strip() == "equal"
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "no JSON",
+        "[]",
+        '{"cluster": {"worker": ["a:1"]}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+    ],
+)
+def test_a_wrong_tf_config_is_told_in_one_line(monkeypatch, text):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if text is not None:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(InputError, match=r"^config.training.strategy=multi_worker needs .*TF_CONF"):
+        connect("multi_worker")
