@@ -2,11 +2,21 @@
 
 import csv
 import json
+import re
+import shutil
 import signal
 
 import pytest
 
-OVERRIDES = ("--config.training.strategy=multi_worker", "--config.training.deterministic=True")
+# Two workers, comparable rows, and little time for what does not touch the weights.
+OVERRIDES = (
+    "--config.training.strategy=multi_worker",
+    "--config.training.deterministic=True",
+    "--config.watch.attack.steps=1",
+    "--config.evaluation.attack.steps=1",
+)
+# What TensorFlow says at its start, and warnings.
+LOG_LINE = re.compile(r"[IW]\d{4} |WARNING: All log messages before")
 
 
 @pytest.fixture
@@ -26,14 +36,9 @@ def train(start_workers, tmp_path):
 
 
 def ended(process):
-    """Exit status and what was told on stderr, without TensorFlow's own start-up messages."""
-    _, errors = process.communicate(timeout=120)
-    lines = [
-        line
-        for line in errors.splitlines()
-        if not line.startswith(("I0000", "WARNING: All log messages before"))
-    ]
-    return process.returncode, lines
+    """Exit status and what was told on stderr besides log messages."""
+    _, errors = process.communicate(timeout=300)
+    return process.returncode, [line for line in errors.splitlines() if not LOG_LINE.match(line)]
 
 
 def wait_for_epoch(chief, epoch):
@@ -50,31 +55,32 @@ def rows(workdir):
 
 @pytest.mark.slow
 def test_two_workers_reach_the_accuracy_of_one_and_resume_exactly(train, tmp_path):
-    """The default run with two workers; then its first epochs again, interrupted three times."""
-    for process in train("whole"):
-        assert ended(process) == (0, [])
-    whole = tmp_path / "whole"
-    assert not (whole / "1").exists()
-    summary = json.loads((whole / "0" / "summary.json").read_text())
-    assert summary["clean_accuracy"] >= 0.98
+    """The default run, stopped once by SIGTERM; then its copy, which loses the chief and a worker.
 
-    interrupted = ("interrupted", "--config.training.epochs=8", "--config.evaluation.examples=50")
-    chief, worker = train(*interrupted)
+    Every row of metrics.csv depends on everything before it, so equal rows mean an exact resume.
+    """
+    chief, worker = train("whole")
     wait_for_epoch(chief, 1)
     worker.send_signal(signal.SIGTERM)
     for process in (chief, worker):
         status, (line,) = ended(process)
         assert (status, line.split(".")[0]) == (143, "Terminated")
+    shutil.copytree(tmp_path / "whole", tmp_path / "losing")
 
-    for epoch, lost in [(3, 1), (5, 0)]:
-        workers = train(*interrupted)
+    for process in train("whole"):
+        assert ended(process) == (0, [])
+    assert not (tmp_path / "whole" / "1").exists()  # only the chief touches its workdir
+    whole = tmp_path / "whole" / "0"
+    assert json.loads((whole / "summary.json").read_text())["clean_accuracy"] >= 0.98
+
+    for epoch, lost in [(3, 0), (5, 1)]:
+        workers = train("losing")
         wait_for_epoch(workers[0], epoch)
         workers[lost].send_signal(signal.SIGKILL)
         status, (line,) = ended(workers[1 - lost])
         assert status == 1
         assert line.startswith("error: Another worker is gone (")
         assert line.endswith("start all workers again with the same commands to resume")
-
-    for process in train(*interrupted):
-        assert ended(process) == (0, [])
-    assert rows(tmp_path / "interrupted" / "0") == rows(whole / "0")[:8]
+    finished = rows(tmp_path / "losing" / "0")
+    assert len(finished) >= 5
+    assert finished == rows(whole)[: len(finished)]

@@ -26,7 +26,8 @@ from clustr_tf.training.trainer import train
 from clustr_tf.workdir import Workdir
 from configs.digits import get_config
 
-METHODS = ("clustr", "clustr_free", "pgd_at")
+# Name of the method -> its settings, small.
+METHODS = {"clustr": {}, "clustr_free": {"replays": 2}, "pgd_at": {"steps": 2}}
 
 TARGETS = [[0, 0], [0, 0], [0, 0], [1, 1], [1, 1], [1, 1]]
 
@@ -99,9 +100,9 @@ def check_sent(replicas):
 def train_by(method, replicas, folder):
     """Trains tiny; gives the state after each epoch as this process has it."""
     config = get_config().to_dict()
-    config["objective"]["name"] = method
+    config["objective"] |= {"name": method, **METHODS[method]}
     config["backbone"]["width"] = 2
-    config["dataset"]["validation_examples"] = 20
+    config["dataset"]["validation_examples"] = 0
     config["clustering"] |= {"clusters_per_batch": 3, "examples_per_cluster": 4}
     config["training"] |= {"epochs": 2, "steps_per_epoch": 2, "deterministic": True}
     experiment = read_experiment(config)
