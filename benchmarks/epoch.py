@@ -4,8 +4,8 @@
     python -m benchmarks.epoch --width=64 --steps=10
 
 An epoch of CIFAR-10's size (noise; 50,000 training and 10,000 test images, 208 steps of 240):
-steps, embedding pass, k-means, test accuracy, PGD on the held-out images, checkpoint. With fewer
-`--steps` the median step stands for those left out.
+steps, embedding pass, k-means, accuracy on 1,000 test images, PGD on the held-out images, checkpoint.
+With fewer `--steps` the median step stands for those left out.
 """
 
 import resource
@@ -21,9 +21,8 @@ from benchmarks.data import random_images
 from clustr_tf.classifier import Classifier
 from clustr_tf.clustering import cluster_by_class
 from clustr_tf.datasets import Dataset
-from clustr_tf.experiment import read_experiment
+from clustr_tf.experiment import Experiment, read_experiment
 from clustr_tf.training.refresh import Embedder, accuracy
-from clustr_tf.training.settings import WatchConfig
 from clustr_tf.training.trainer import train
 from clustr_tf.training.watch import Watch
 from clustr_tf.workdir import Workdir
@@ -77,15 +76,14 @@ def main(arguments: list[str]) -> None:
     print(f"208 steps {steps:.0f} s (median of {_STEPS.value}), the rest {stopwatch.rest:.1f} s")
     print(f"epoch / steps {(steps + stopwatch.rest) / steps:.3f}, peak memory {peak:.2f} GiB")
     if _METHOD.value.startswith("clustr"):
-        print_parts(trained.classifier, dataset, experiment.watch, config.training.jit_compile)
+        print_parts(trained.classifier, dataset, experiment)
 
 
-def print_parts(
-    classifier: Classifier, dataset: Dataset, watch: WatchConfig, jit_compile: bool
-) -> None:
+def print_parts(classifier: Classifier, dataset: Dataset, experiment: Experiment) -> None:
     """What the rest of an epoch consists of, each part timed alone and compiled before."""
+    jit_compile, tested = experiment.training.jit_compile, slice(experiment.evaluation.examples)
     embed = Embedder(classifier, jit_compile=jit_compile)
-    attack = Watch(classifier, watch, jit_compile)
+    attack = Watch(classifier, experiment.watch, jit_compile)
     for _ in range(2):
         seconds = [time.perf_counter()]
         embeddings = embed(dataset.train_images)
@@ -94,7 +92,7 @@ def print_parts(
         seconds.append(time.perf_counter())
         accuracy(classifier, embeddings, dataset.train_labels)
         seconds.append(time.perf_counter())
-        accuracy(classifier, embed(dataset.test_images), dataset.test_labels)
+        accuracy(classifier, embed(dataset.test_images[tested]), dataset.test_labels[tested])
         seconds.append(time.perf_counter())
         attack(dataset.validation_images, dataset.validation_labels, seed=0)
         seconds.append(time.perf_counter())

@@ -163,12 +163,15 @@ class _Trainer:
         self._check_weights()
         progress, begin = state.progress, time.perf_counter()
         sizes, train_accuracy = self._refresh(seed=settings.seed + state.epoch + 1)
-        test_embeddings = self._embed(dataset.test_images)
+        tested = slice(self._experiment.evaluation.examples)
+        test_embeddings = self._embed(dataset.test_images[tested])
         row = {
             "epoch": state.epoch + 1,
             **{name: total / progress.step for name, total in progress.sums.items()},
             "train_accuracy": train_accuracy,
-            "test_accuracy": accuracy(self._classifier, test_embeddings, dataset.test_labels),
+            "test_accuracy": accuracy(
+                self._classifier, test_embeddings, dataset.test_labels[tested]
+            ),
             **self._watch(dataset.validation_images, dataset.validation_labels, settings.seed),
             "learning_rate": rate,
         }
