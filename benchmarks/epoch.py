@@ -4,7 +4,7 @@
     python -m benchmarks.epoch --width=64 --steps=10
 
 An epoch of CIFAR-10's size (noise; 50,000 training and 10,000 test images, 208 steps of 240):
-steps, embedding pass, k-means, accuracy on 1,000 test images, PGD on the held-out images, checkpoint.
+steps, embedding pass, k-means, accuracy on 1,000 test images, PGD on held-out images, checkpoint.
 With fewer `--steps` the median step stands for those left out.
 """
 

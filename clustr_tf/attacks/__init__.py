@@ -2,9 +2,11 @@
 
 from clustr_tf.attacks.ascent import NORMS, ascend
 from clustr_tf.attacks.evaluation import (
+    Attack,
     RobustnessEvaluator,
     RobustnessResult,
     evaluate_robustness,
+    pgd_attacks,
 )
 from clustr_tf.attacks.losses import ATTACK_LOSSES, cross_entropy
 from clustr_tf.attacks.pgd import PGD, PGDConfig, pgd
@@ -13,6 +15,7 @@ __all__ = [
     "ATTACK_LOSSES",
     "NORMS",
     "PGD",
+    "Attack",
     "PGDConfig",
     "RobustnessEvaluator",
     "RobustnessResult",
@@ -20,4 +23,5 @@ __all__ = [
     "cross_entropy",
     "evaluate_robustness",
     "pgd",
+    "pgd_attacks",
 ]

@@ -1,24 +1,44 @@
-"""Robust accuracy: what an attack leaves."""
+"""Robust accuracy: what attacks leave."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from clustr_tf.attacks.pgd import PGD, PGDConfig, checked_examples, restart_seed
+from clustr_tf.attacks.examples import as_pixels, checked_examples
+from clustr_tf.attacks.pgd import PGD, PGDConfig, restart_seed
+
+Find = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+Memo = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
+
+
+class Attack(NamedTuple):
+    """What breaks examples, in one or several attempts.
+
+    Attributes:
+        find: (images float32 `[batch, H, W, C]`, labels int64 `[batch]`, eps float32 scalar, seed
+            int32 scalar, attempt int32 scalar, example ids int32 `[batch]`) -> adversarial images
+            in the eps-ball and in [0, 1]. Called while a `tf.function` is traced. An example's
+            result depends on its own row, not on its neighbours.
+        attempts: how often it is tried on what is left, such as restarts or target classes.
+    """
+
+    find: Find
+    attempts: int = 1
 
 
 @dataclass(frozen=True)
 class RobustnessResult:
-    """What the attack left, one entry an example.
+    """What the attacks left, one entry an example.
 
     Attributes:
         clean_predictions: int64 `[N]`, predictions for the images as they are.
         correct: bool `[N]`, correctly classified.
-        broken: name of the attack loss -> bool `[N]`, whether it broke the example. An example
-            that an earlier loss broke is not attacked again.
+        broken: name of the attack -> bool `[N]`, whether it broke the example. An example that an
+            earlier attack broke is not attacked again.
     """
 
     clean_predictions: np.ndarray
@@ -37,12 +57,18 @@ class RobustnessResult:
 
     @property
     def robust_accuracy(self) -> float:
-        """Share of examples that every restart of every loss failed to break."""
+        """Share of examples that every attempt of every attack failed to break."""
         return float(np.mean(self.robust))
 
 
+def compute(key: str, value: Callable[[], np.ndarray]) -> np.ndarray:
+    """The memo that remembers nothing."""
+    del key
+    return value()
+
+
 class RobustnessEvaluator:
-    """Attacks data sets with one configured attack, compiled once.
+    """Attacks data sets with given attacks, each compiled once for all radii and batches.
 
     Misclassified and already broken examples are not attacked again: batches are packed from the
     survivors. The result does not depend on the batch size beyond the rounding of the network.
@@ -50,54 +76,68 @@ class RobustnessEvaluator:
     Args:
         log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
         image_shape: (H, W, C).
-        config: the attack; None only classifies.
-        batch_size: images attacked at once.
-        jit_compile: whether XLA compiles the attack. Then every batch has the full size, filled up
-            with repeated images, as each size would be compiled anew.
+        attacks: name -> attack, in the order in which they are tried.
+        batch_size: images attacked at once, by all replicas together.
+        jit_compile: whether XLA compiles the predictions. Then every batch has the full size,
+            filled up with repeated images, as each size would be compiled anew.
+        strategy: whose replicas share the work; the model must have been made in its scope. None
+            for this device alone. Only one machine's replicas: "multi_worker" is for training.
 
     Raises:
-        ValueError: if batch_size is below 1.
+        ValueError: if batch_size is below the number of replicas.
 
     Example:
-        >>> evaluator = RobustnessEvaluator(model, (8, 8, 1), PGDConfig(0.1, 0.02, 20))
-        >>> evaluator(images, labels).robust_accuracy
+        >>> attacks = pgd_attacks(model, (8, 8, 1), PGDConfig(0.1, 0.02, 20))
+        >>> evaluator = RobustnessEvaluator(model, (8, 8, 1), attacks)
+        >>> evaluator(images, labels, eps=0.1).robust_accuracy
     """
 
     def __init__(
         self,
         log_scores: Callable[[tf.Tensor], tf.Tensor],
         image_shape: tuple[int, int, int],
-        config: PGDConfig | None,
+        attacks: Mapping[str, Attack],
         batch_size: int = 250,
         jit_compile: bool = False,
+        strategy: tf.distribute.Strategy | None = None,
     ):
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1. Received: {batch_size}")
-        self._config, self._batch_size, self._fill = config, batch_size, jit_compile
-        self._log_scores = tf.function(
-            log_scores,
-            input_signature=[tf.TensorSpec([None, *image_shape], tf.float32)],
+        self._strategy = strategy or tf.distribute.get_strategy()
+        self._replicas = self._strategy.num_replicas_in_sync
+        if batch_size < self._replicas:
+            raise ValueError(
+                f"batch_size must be at least {self._replicas}. Received: {batch_size}"
+            )
+        self.attacks = dict(attacks)
+        self._batch_size = batch_size
+        self._fill = jit_compile or self._replicas > 1
+        pixels = tf.TensorSpec([None, *image_shape], tf.float32)
+        self._classify = tf.function(
+            lambda images: _classes(log_scores(images)),
+            input_signature=[pixels],
             jit_compile=jit_compile,
+            autograph=False,
         )
-        losses = config.losses if config else ()
-        norm = config.norm if config else "linf"
-        self._attacks = {
-            loss: PGD(log_scores, image_shape, norm, loss, jit_compile) for loss in losses
+        self._compiled_predictions = self._on_replicas(self._classify)
+        self._compiled_attacks = {
+            name: self._on_replicas(partial(self._attacked, attack.find))
+            for name, attack in self.attacks.items()
         }
 
     def __call__(
         self,
         images: np.ndarray,
         labels: np.ndarray,
+        eps: float,
         seed: int = 0,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> RobustnessResult:
         """Attacks every correctly classified example until something breaks it.
 
         Args:
-            images: float `[N, H, W, C]` in [0, 1].
+            images: float `[N, H, W, C]` in [0, 1], or uint8 that stand for multiples of 1/255.
             labels: int `[N]`.
-            seed: of the random starts.
+            eps: radius in pixels.
+            seed: of all random draws.
             on_batch: called after each attacked batch with its number of images and the number of
                 examples that nothing has broken so far, such as a progress bar.
 
@@ -109,54 +149,189 @@ class RobustnessEvaluator:
                 or the model gives NaN, which no prediction can be read from.
         """
         images, labels = checked_examples(images, labels)
-        predictions = np.concatenate(
+        predictions = self.predictions(images)
+        correct = predictions == labels
+        survivors, broken = correct.copy(), {}
+        for name in self.attacks:
+            broken[name] = self.broken_by(
+                name, images, labels, survivors, eps, seed, on_batch=on_batch
+            )
+            survivors &= ~broken[name]
+        return RobustnessResult(predictions, correct, broken)
+
+    def predictions(self, images: np.ndarray) -> np.ndarray:
+        """Classes of images.
+
+        Args:
+            images: as in `__call__`, checked.
+
+        Returns:
+            int64 `[N]`.
+
+        Raises:
+            ValueError: if the model gives NaN.
+        """
+        return np.concatenate(
             [
-                self._predictions(images[rows])[:count]
-                for rows, count in self._batches(np.arange(len(labels)), len(labels))
+                self._run(self._compiled_predictions, [as_pixels(images[rows])])[:count]
+                for rows, count in self._batches(np.arange(len(images)), len(images))
             ]
         )
-        correct = predictions == labels
-        survivors = correct.copy()
-        broken = {loss: np.zeros(len(labels), bool) for loss in self._attacks}
-        restarts = self._config.restarts if self._config else 0
-        for loss, attack in self._attacks.items():
-            for restart in range(restarts):
-                for rows, count in self._batches(np.flatnonzero(survivors), len(labels)):
-                    found = self._attack(attack, images, labels, rows, restart_seed(seed, restart))
-                    attacked = rows[:count]
-                    wrong = (self._predictions(found) != labels[rows])[:count]
-                    broken[loss][attacked] = wrong
-                    survivors[attacked] = ~wrong
-                    if on_batch is not None:
-                        on_batch(count, int(survivors.sum()))
-        return RobustnessResult(predictions, correct, broken)
+
+    def broken_by(
+        self,
+        name: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        candidates: np.ndarray,
+        eps: float,
+        seed: int = 0,
+        memo: Memo = compute,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """Which examples one attack breaks.
+
+        Args:
+            name: of the attack.
+            images: as in `__call__`, checked.
+            labels: int64 `[N]`.
+            candidates: bool `[N]`, which are attacked.
+            eps: radius in pixels.
+            seed: of all random draws.
+            memo: (key, how to compute) -> what each batch gave; one that keeps values on disk
+                makes the attack resumable.
+            on_batch: see `__call__`.
+
+        Returns:
+            bool `[N]`.
+
+        Raises:
+            ValueError: if the model gives NaN.
+        """
+        survivors = candidates.copy()
+        for attempt in range(self.attacks[name].attempts):
+            packed = self._batches(np.flatnonzero(survivors), len(labels))
+            for number, (rows, count) in enumerate(packed):
+                attacked = partial(self._predictions_after, name, images, labels, rows, eps, seed)
+                predictions = memo(f"{name}-{attempt}-{number}", partial(attacked, attempt))
+                survivors[rows[:count]] = (predictions == labels[rows])[:count]
+                if on_batch is not None:
+                    on_batch(count, int(survivors.sum()))
+        return candidates & ~survivors
+
+    def _predictions_after(
+        self,
+        name: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        eps: float,
+        seed: int,
+        attempt: int,
+    ) -> np.ndarray:
+        scalars = [tf.constant(eps, tf.float32), tf.constant(restart_seed(seed, attempt))]
+        return self._run(
+            self._compiled_attacks[name],
+            [as_pixels(images[rows]), labels[rows], rows.astype(np.int32)],
+            [*scalars, tf.constant(attempt)],
+        )
+
+    def _attacked(
+        self,
+        find: Find,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        example_ids: tf.Tensor,
+        eps: tf.Tensor,
+        seed: tf.Tensor,
+        attempt: tf.Tensor,
+    ) -> tf.Tensor:
+        """Predictions for what the attack finds."""
+        return self._classify(find(images, labels, eps, seed, attempt, example_ids))
 
     def _batches(self, indices: np.ndarray, total: int) -> list[tuple[np.ndarray, int]]:
         """Row numbers of each batch, and how many of them count."""
         size = min(self._batch_size, total)
         parts = [indices[i : i + size] for i in range(0, len(indices), size)]
-        return [(np.resize(part, size) if self._fill else part, len(part)) for part in parts]
+        full = -(-size // self._replicas) * self._replicas
+        return [(np.resize(part, full) if self._fill else part, len(part)) for part in parts]
 
-    def _predictions(self, batch: Any) -> np.ndarray:
-        scores = self._log_scores(batch).numpy()
-        if np.isnan(scores).any():
+    def _on_replicas(self, function: Callable[..., tf.Tensor]) -> Any:
+        return tf.function(
+            lambda *arguments: self._strategy.run(function, args=arguments),
+            reduce_retracing=True,
+            autograph=False,
+        )
+
+    def _run(
+        self, function: Any, arrays: list[np.ndarray], scalars: list[tf.Tensor] | None = None
+    ) -> np.ndarray:
+        """Gives every replica its share of the rows; classes, int64 `[batch]`."""
+        shares = [np.split(array, self._replicas) for array in arrays]
+        values = [self._per_replica(share) for share in shares]
+        found = function(*values, *(scalars or []))
+        local = self._strategy.experimental_local_results(found)
+        predictions = np.concatenate([part.numpy() for part in local])
+        if (predictions < 0).any():
             # argmax takes the first NaN for the maximum: class 0 would count as robust.
             raise ValueError("log_scores must give numbers for images in [0, 1]. Received: NaN")
-        return np.argmax(scores, axis=1)
+        return predictions
 
-    def _attack(
-        self, attack: PGD, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, seed: int
-    ) -> tf.Tensor:
-        config = self._config
-        assert config is not None  # an attack exists only with a config
-        return attack(
-            images[rows],
-            labels[rows],
-            attack.random_start(images[rows], config.eps, seed, rows),
-            eps=config.eps,
-            step_size=config.step_size,
-            steps=config.steps,
+    def _per_replica(self, shares: list[np.ndarray]) -> Any:
+        return self._strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(shares[context.replica_id_in_sync_group])
         )
+
+
+def _classes(scores: tf.Tensor) -> tf.Tensor:
+    """The class of each row; -1 where a score is NaN."""
+    unknown = tf.reduce_any(tf.math.is_nan(scores), axis=1)
+    return tf.where(unknown, tf.constant(-1, tf.int64), tf.argmax(scores, axis=1))
+
+
+def pgd_attacks(
+    log_scores: Callable[[tf.Tensor], tf.Tensor],
+    image_shape: tuple[int, int, int],
+    config: PGDConfig,
+    jit_compile: bool = False,
+) -> dict[str, Attack]:
+    """An attack for each of a config's losses.
+
+    The step keeps its ratio to the radius: at another eps than the config's it is scaled.
+
+    Args:
+        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
+        image_shape: (H, W, C).
+        config: losses, steps, restarts, norm.
+        jit_compile: whether XLA compiles the steps.
+
+    Returns:
+        Name of the loss -> attack.
+
+    Example:
+        >>> pgd_attacks(model, (8, 8, 1), PGDConfig(0.1, 0.02, 20)).keys()  # ce, margin
+    """
+    # A config with eps 0 has no ratio to keep; a quarter of eps is a usual step.
+    ratio = config.step_size / config.eps if config.eps else 0.25
+
+    def attack(loss: str) -> Attack:
+        steps = PGD(log_scores, image_shape, config.norm, loss, jit_compile)
+
+        def find(
+            images: tf.Tensor,
+            labels: tf.Tensor,
+            eps: tf.Tensor,
+            seed: tf.Tensor,
+            attempt: tf.Tensor,
+            example_ids: tf.Tensor,
+        ) -> tf.Tensor:
+            del attempt  # the seed differs
+            start = steps.random_start(images, eps, seed, example_ids)
+            return steps(images, labels, start, eps=eps, step_size=ratio * eps, steps=config.steps)
+
+        return Attack(find, config.restarts)
+
+    return {loss: attack(loss) for loss in config.losses}
 
 
 def evaluate_robustness(
@@ -168,7 +343,7 @@ def evaluate_robustness(
     seed: int = 0,
     on_batch: Callable[[int, int], None] | None = None,
 ) -> RobustnessResult:
-    """Attacks one data set; see `RobustnessEvaluator`, which compiles once for several.
+    """Attacks one data set with PGD; see `RobustnessEvaluator`, which compiles once for several.
 
     Args:
         log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
@@ -189,5 +364,6 @@ def evaluate_robustness(
         >>> evaluate_robustness(model, images, labels, PGDConfig(0.1, 0.02, 20)).robust_accuracy
     """
     images, labels = checked_examples(images, labels)
-    evaluator = RobustnessEvaluator(log_scores, images.shape[1:], config, batch_size)
-    return evaluator(images, labels, seed, on_batch)
+    attacks = pgd_attacks(log_scores, images.shape[1:], config) if config else {}
+    evaluator = RobustnessEvaluator(log_scores, images.shape[1:], attacks, batch_size)
+    return evaluator(images, labels, config.eps if config else 0.0, seed, on_batch)

@@ -9,6 +9,7 @@ import tensorflow as tf
 from cleverhans.tf2.utils import clip_eta
 
 from clustr_tf.attacks.ascent import NORMS, ascend
+from clustr_tf.attacks.examples import as_pixels, checked_examples
 from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss
 from clustr_tf.attacks.starts import random_perturbations
 
@@ -123,8 +124,8 @@ class PGD:
             example_ids = np.arange(len(images))
         return self._compiled_start(
             tf.convert_to_tensor(images, tf.float32),
-            tf.constant(eps, tf.float32),
-            tf.constant(seed, tf.int32),
+            tf.convert_to_tensor(eps, tf.float32),
+            tf.convert_to_tensor(seed, tf.int32),
             tf.convert_to_tensor(example_ids, tf.int32),
         )
 
@@ -151,9 +152,9 @@ class PGD:
             tf.convert_to_tensor(images, tf.float32),
             labels,
             tf.convert_to_tensor(start, tf.float32),
-            tf.constant(eps, tf.float32),
+            tf.convert_to_tensor(eps, tf.float32),
             step_size,
-            tf.constant(steps, tf.int32),
+            tf.convert_to_tensor(steps, tf.int32),
         )
 
     def _steps_for(self, labels: tf.Tensor, step_size: tf.Tensor) -> Any:
@@ -246,6 +247,7 @@ def pgd(
     if start is not None and restarts > 1:
         raise ValueError(f"restarts must be 1 with a given start. Received: {restarts}")
     images, labels = checked_examples(images, labels)
+    images = as_pixels(images)
     attack = PGD(log_scores, images.shape[1:], norm, loss)
     result = tf.constant(images)
     highest, broken = tf.fill([len(images)], -np.inf), tf.zeros(len(images), tf.bool)
@@ -262,32 +264,6 @@ def pgd(
         highest = tf.where(better, losses, highest)
         broken |= breaks
     return result
-
-
-def checked_examples(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Images and classes as arrays that an attack takes.
-
-    Args:
-        images: `[N, H, W, C]` in [0, 1].
-        labels: int `[N]`.
-
-    Returns:
-        images float32 `[N, H, W, C]` and labels int64 `[N]`.
-
-    Raises:
-        ValueError: if shapes differ or images are not finite in [0, 1].
-    """
-    images, labels = np.asarray(images, np.float32), np.asarray(labels, np.int64)
-    if images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
-        raise ValueError(
-            "images must be [N, H, W, C] and labels [N], N at least 1. "
-            f"Received: shapes {images.shape} and {labels.shape}"
-        )
-    if not (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1):
-        raise ValueError(
-            f"images must be finite in [0, 1]. Received: {images.min()} to {images.max()}"
-        )
-    return images, labels
 
 
 def restart_seed(seed: int, restart: int) -> int:

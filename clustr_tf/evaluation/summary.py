@@ -9,7 +9,7 @@ import numpy as np
 from clustr_tf.attacks import RobustnessResult, evaluate_robustness
 from clustr_tf.certification import Certification, certify_images
 from clustr_tf.classifier import Classifier
-from clustr_tf.datasets import Dataset, to_pixels
+from clustr_tf.datasets import Dataset
 from clustr_tf.evaluation.settings import EvaluationConfig
 from clustr_tf.layers import ClusteringHead
 
@@ -62,7 +62,7 @@ def evaluate_briefly(
     labels = dataset.test_labels[: config.examples]
     robustness = evaluate_robustness(
         classifier,
-        to_pixels(images),
+        images,
         labels,
         config.attack,
         batch_size=config.batch_size,

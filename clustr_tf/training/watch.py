@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from clustr_tf.attacks import RobustnessEvaluator
+from clustr_tf.attacks import RobustnessEvaluator, pgd_attacks
 from clustr_tf.classifier import Classifier
-from clustr_tf.datasets import to_pixels
 from clustr_tf.training.settings import WatchConfig
 
 _BATCH = 250
@@ -27,9 +26,10 @@ class Watch:
     """
 
     def __init__(self, classifier: Classifier, config: WatchConfig, jit_compile: bool = False):
-        self._evaluate = RobustnessEvaluator(
-            classifier, classifier.image_shape, config.attack, _BATCH, jit_compile
-        )
+        shape = classifier.image_shape
+        attacks = pgd_attacks(classifier, shape, config.attack, jit_compile)
+        self._evaluate = RobustnessEvaluator(classifier, shape, attacks, _BATCH, jit_compile)
+        self._eps = config.attack.eps
 
     def __call__(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
         """Measures.
@@ -44,7 +44,7 @@ class Watch:
         """
         if not len(labels):
             return {}
-        result = self._evaluate(to_pixels(images), labels, seed)
+        result = self._evaluate(images, labels, self._eps, seed)
         return {
             "validation_accuracy": result.clean_accuracy,
             "pgd_accuracy": result.robust_accuracy,
