@@ -1,12 +1,11 @@
 """Attacks on functions that map images to log-scores."""
 
 from clustr_tf.attacks.ascent import NORMS, ascend
+from clustr_tf.attacks.attack import Attack, pgd_attack, pgd_attacks
 from clustr_tf.attacks.evaluation import (
-    Attack,
     RobustnessEvaluator,
     RobustnessResult,
     evaluate_robustness,
-    pgd_attacks,
 )
 from clustr_tf.attacks.losses import ATTACK_LOSSES, cross_entropy
 from clustr_tf.attacks.pgd import PGD, PGDConfig, pgd
@@ -23,5 +22,6 @@ __all__ = [
     "cross_entropy",
     "evaluate_robustness",
     "pgd",
+    "pgd_attack",
     "pgd_attacks",
 ]

@@ -45,6 +45,11 @@ class PGDConfig:
                 f"losses must be out of {sorted(ATTACK_LOSSES)}. Received: {self.losses}"
             )
 
+    @property
+    def step_ratio(self) -> float:
+        """Length of a step in radii; a quarter, which is usual, where eps 0 has no ratio."""
+        return self.step_size / self.eps if self.eps else 0.25
+
     def describe(self) -> str:
         """The attack in a few words, for tables."""
         return (

@@ -1,6 +1,7 @@
 """A picture of the embeddings: do classes form the clusters that training asked for?"""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,6 +11,57 @@ from matplotlib.figure import Figure
 from sklearn.decomposition import PCA
 
 from clustr_tf.files import replacing
+
+
+class EmbeddingMap(NamedTuple):
+    """Embeddings and centroids in two dimensions.
+
+    Attributes:
+        points: `[N, 2]`.
+        centres: `[C*K, 2]`.
+        centre_labels: int `[C*K]`, classes of the centres.
+        explained: `[2]`, shares of the centroids' variance that the directions explain.
+    """
+
+    points: np.ndarray
+    centres: np.ndarray
+    centre_labels: np.ndarray
+    explained: np.ndarray
+
+
+def map_embeddings(
+    embeddings: np.ndarray, labels: np.ndarray, centroids: np.ndarray | None, num_classes: int
+) -> EmbeddingMap:
+    """Projects on the two main directions of the centroids.
+
+    Args:
+        embeddings: `[N, dim]`.
+        labels: int64 `[N]`.
+        centroids: `[C*K, dim]`, cluster j of class j // K; None for the means of the classes.
+        num_classes: C.
+
+    Returns:
+        The map.
+
+    Raises:
+        ValueError: if the embeddings have fewer than two dimensions.
+    """
+    if embeddings.shape[1] < 2:
+        raise ValueError(
+            f"embeddings must have at least 2 dimensions. Received: {embeddings.shape}"
+        )
+    if centroids is None:
+        centre_labels = np.unique(labels)
+        centroids = np.stack([embeddings[labels == label].mean(axis=0) for label in centre_labels])
+    else:
+        centre_labels = np.arange(len(centroids)) // (len(centroids) // num_classes)
+    projection = PCA(2).fit(centroids)
+    return EmbeddingMap(
+        projection.transform(embeddings),
+        projection.transform(centroids),
+        centre_labels,
+        projection.explained_variance_ratio_,
+    )
 
 
 def draw_embedding_map(
@@ -31,20 +83,10 @@ def draw_embedding_map(
         title: over the picture.
 
     Raises:
-        ValueError: if the embeddings have fewer than two dimensions.
+        ValueError: as `map_embeddings`.
     """
-    if embeddings.shape[1] < 2:
-        raise ValueError(
-            f"embeddings must have at least 2 dimensions. Received: {embeddings.shape}"
-        )
-    if centroids is None:
-        present = np.unique(labels)
-        centroids = np.stack([embeddings[labels == label].mean(axis=0) for label in present])
-        centre_labels = present
-    else:
-        centre_labels = np.arange(len(centroids)) // (len(centroids) // len(class_names))
-    projection = PCA(2).fit(centroids)
-    points, centres = projection.transform(embeddings), projection.transform(centroids)
+    shown = map_embeddings(embeddings, labels, centroids, len(class_names))
+    points, centres = shown.points, shown.centres
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.add_subplot()
     colours = colormaps["tab10"].resampled(max(len(class_names), 10))
@@ -56,7 +98,7 @@ def draw_embedding_map(
         centres[:, 0],
         centres[:, 1],
         s=160,
-        c=centre_labels,
+        c=shown.centre_labels,
         marker="*",
         edgecolors="k",
         cmap=colours,
@@ -64,7 +106,7 @@ def draw_embedding_map(
     )
     handles, _ = scatter.legend_elements(num=list(range(len(class_names))))
     axes.legend(handles, class_names, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
-    explained = projection.explained_variance_ratio_
+    explained = shown.explained
     axes.set(
         title=title,
         xlabel=f"1st direction of the centroids ({explained[0]:.0%} of their variance)",
