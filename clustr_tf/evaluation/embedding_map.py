@@ -8,9 +8,12 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
 from clustr_tf.files import replacing
+
+_LEGEND = 20  # more classes than this would bury the map
 
 
 class EmbeddingMap(NamedTuple):
@@ -91,9 +94,7 @@ def draw_embedding_map(
     axes = figure.add_subplot()
     colours = colormaps["tab10"].resampled(max(len(class_names), 10))
     shades = Normalize(0, max(len(class_names) - 1, 9))
-    scatter = axes.scatter(
-        points[:, 0], points[:, 1], s=12, c=labels, alpha=0.7, cmap=colours, norm=shades
-    )
+    axes.scatter(points[:, 0], points[:, 1], s=12, c=labels, alpha=0.7, cmap=colours, norm=shades)
     axes.scatter(
         centres[:, 0],
         centres[:, 1],
@@ -104,8 +105,12 @@ def draw_embedding_map(
         cmap=colours,
         norm=shades,
     )
-    handles, _ = scatter.legend_elements(num=list(range(len(class_names))))
-    axes.legend(handles, class_names, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
+    if len(class_names) <= _LEGEND:
+        handles = [
+            Line2D([], [], marker="o", linestyle="", color=colours(shades(label)))
+            for label in range(len(class_names))
+        ]
+        axes.legend(handles, class_names, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
     explained = shown.explained
     axes.set(
         title=title,
