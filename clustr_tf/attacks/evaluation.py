@@ -96,15 +96,17 @@ class RobustnessEvaluator:
         self._batch_size = batch_size
         self._fill = jit_compile or self._replicas > 1
         pixels = tf.TensorSpec([None, *image_shape], tf.float32)
+        rows, scalar = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32)
+        arguments = [pixels, rows, rows, tf.TensorSpec([], tf.float32), scalar, scalar]
         self._classify = tf.function(
             lambda images: _classes(log_scores(images)),
             input_signature=[pixels],
             jit_compile=jit_compile,
             autograph=False,
         )
-        self._compiled_predictions = self._on_replicas(self._classify)
+        self._compiled_predictions = self._on_replicas(self._classify, [pixels])
         self._compiled_attacks = {
-            name: self._on_replicas(partial(self._attacked, attack.find))
+            name: self._on_replicas(partial(self._attacked, attack.find), arguments)
             for name, attack in self.attacks.items()
         }
 
@@ -256,7 +258,7 @@ class RobustnessEvaluator:
         scalars = [tf.constant(eps, tf.float32), tf.constant(restart_seed(seed, attempt))]
         return self._run(
             self._compiled_attacks[name],
-            [as_pixels(images[rows]), labels[rows], rows.astype(np.int32)],
+            [as_pixels(images[rows]), labels[rows], rows],
             [*scalars, tf.constant(attempt)],
         )
 
@@ -271,7 +273,8 @@ class RobustnessEvaluator:
         attempt: tf.Tensor,
     ) -> tf.Tensor:
         """Predictions for what the attack finds."""
-        return self._classify(find(images, labels, eps, seed, attempt, example_ids))
+        ids = tf.cast(example_ids, tf.int32)
+        return self._classify(find(images, labels, eps, seed, attempt, ids))
 
     def _batches(self, indices: np.ndarray, total: int) -> list[tuple[np.ndarray, int]]:
         """Row numbers of each batch, and how many of them count."""
@@ -280,7 +283,10 @@ class RobustnessEvaluator:
         full = -(-size // self._replicas) * self._replicas
         return [(np.resize(part, full) if self._fill else part, len(part)) for part in parts]
 
-    def _on_replicas(self, function: Callable[..., tf.Tensor]) -> Any:
+    def _on_replicas(self, function: Callable[..., tf.Tensor], signature: list[Any]) -> Any:
+        if self._replicas == 1:
+            return tf.function(function, input_signature=signature, autograph=False)
+        # Values of several replicas have no signature; but all batches are then equally large.
         return tf.function(
             lambda *arguments: self._strategy.run(function, args=arguments),
             reduce_retracing=True,

@@ -52,7 +52,7 @@ def test_a_curve_counts_what_is_left_at_each_radius():
 
 
 def test_certificates_of_this_model_give_the_certified_curve(tmp_path):
-    """Radii 0.1, 0.3 and 0 (abstains) are correct, 0.5 is misclassified: 2/4 above 0, 1/4 at 0.3."""
+    """Correct radii 0.1, 0.3 and 0 (abstains), one misclassified: 2/4 above 0, 1/4 at 0.3."""
     (tmp_path / "model.keras").touch()
     np.savez(
         tmp_path / "certificates.npz",
