@@ -274,10 +274,9 @@ class Square:
         window, corner = self._window(seeds[0], side)
         emptied, _ = self._window(seeds[1], side)
         signs = _signs([1, 1, self._shape[2]], seeds[2])
-        hills = tf.roll(self._hills()[phase], corner, axis=[0, 1])
-        turned = tf.roll(tf.transpose(self._hills()[phase]), corner, axis=[0, 1])
-        upright = tf.random.stateless_uniform([], seeds[3]) > 0.5
-        pattern = tf.where(upright, hills, turned)[:, :, None] * signs
+        turned = tf.random.stateless_uniform([], seeds[3], 0, 2, tf.int32)
+        hills = tf.roll(self._hills()[turned, phase], corner, axis=[0, 1])
+        pattern = hills[:, :, None] * signs
         perturbation = best - centres
         here = perturbation * window
         both = perturbation * tf.maximum(window, emptied)
@@ -301,12 +300,17 @@ class Square:
         return tf.cast(inside, tf.float32), tf.stack([row, column])
 
     def _hills(self) -> tf.Tensor:
-        """For each side the two hills in the first corner of an image, `[phases, H, W]`."""
+        """The two hills of each side, upright and turned, in the first corner of an image.
+
+        Returns:
+            `[2, phases, H, W]`.
+        """
         height, width, _ = self._shape
-        table = np.zeros((len(self._sides), height, width), np.float32)
+        table = np.zeros((2, len(self._sides), height, width), np.float32)
         for phase, side in enumerate(self._sides):
             hills = two_hills(side) if side > 1 else np.ones((1, 1), np.float32)
-            table[phase, :side, :side] = hills
+            table[0, phase, :side, :side] = hills
+            table[1, phase, :side, :side] = hills.T
         return tf.constant(table)
 
 

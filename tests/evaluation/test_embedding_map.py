@@ -10,7 +10,7 @@ CENTROIDS = np.array([[5, 4, 1], [5, -4, 1], [5, 4, -1], [5, -4, -1]], float)
 
 
 def test_the_main_directions_are_those_of_the_centroids():
-    """Variances 16 and 1: the first direction has 16/17, and axis 0, which is constant, vanishes."""
+    """Variances 16 and 1: the first direction has 16/17; axis 0 is constant and vanishes."""
     shown = map_embeddings(np.array([[9.0, 4, 1]]), np.array([0]), CENTROIDS, num_classes=2)
     np.testing.assert_allclose(shown.explained, [16 / 17, 1 / 17])
     np.testing.assert_allclose(np.abs(shown.points), [[4, 1]], atol=1e-12)
