@@ -1,6 +1,7 @@
 """Projected gradient descent with CleverHans' arithmetic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,14 +154,15 @@ class PGD:
         """
         labels = tf.convert_to_tensor(labels)
         step_size = tf.convert_to_tensor(step_size, tf.float32)
-        return self._steps_for(labels, step_size)(
-            tf.convert_to_tensor(images, tf.float32),
-            labels,
-            tf.convert_to_tensor(start, tf.float32),
-            tf.convert_to_tensor(eps, tf.float32),
-            step_size,
-            tf.convert_to_tensor(steps, tf.int32),
-        )
+        with _eager_arithmetic():
+            return self._steps_for(labels, step_size)(
+                tf.convert_to_tensor(images, tf.float32),
+                labels,
+                tf.convert_to_tensor(start, tf.float32),
+                tf.convert_to_tensor(eps, tf.float32),
+                step_size,
+                tf.convert_to_tensor(steps, tf.int32),
+            )
 
     def _steps_for(self, labels: tf.Tensor, step_size: tf.Tensor) -> Any:
         """The compiled steps for such labels, classes or probabilities, in batches of any size."""
@@ -202,6 +204,22 @@ class PGD:
             norm=self._norm,
             jit_compile=self._jit_compile,
         )
+
+
+@contextmanager
+def _eager_arithmetic() -> Iterator[None]:
+    """Graphs called inside round as eager operations do, so that numbers equal CleverHans' own.
+
+    TensorFlow otherwise rewrites x / sqrt(y) as x * rsqrt(y). A call inside another function's
+    trace is rewritten with that function.
+    """
+    name = "arithmetic_optimization"
+    before = tf.config.optimizer.get_experimental_options().get(name, True)
+    tf.config.optimizer.set_experimental_options({name: False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before})
 
 
 def _with_gradient(log_scores: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
