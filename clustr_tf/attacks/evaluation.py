@@ -92,7 +92,7 @@ class RobustnessEvaluator:
             raise ValueError(
                 f"batch_size must be at least {self._replicas}. Received: {batch_size}"
             )
-        self.attacks = dict(attacks)
+        self.log_scores, self.attacks = log_scores, dict(attacks)
         self._batch_size = batch_size
         self._fill = jit_compile or self._replicas > 1
         pixels = tf.TensorSpec([None, *image_shape], tf.float32)

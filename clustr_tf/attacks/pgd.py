@@ -1,7 +1,7 @@
 """Projected gradient descent with CleverHans' arithmetic."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,7 +154,7 @@ class PGD:
         """
         labels = tf.convert_to_tensor(labels)
         step_size = tf.convert_to_tensor(step_size, tf.float32)
-        with _eager_arithmetic():
+        with _eager_arithmetic() if self._norm == NORMS["l2"] else nullcontext():
             return self._steps_for(labels, step_size)(
                 tf.convert_to_tensor(images, tf.float32),
                 labels,
