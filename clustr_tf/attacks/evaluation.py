@@ -288,7 +288,7 @@ class RobustnessEvaluator:
             return tf.function(function, input_signature=signature, autograph=False)
         # Values of several replicas have no signature; but all batches are then equally large.
         return tf.function(
-            lambda *arguments: self._strategy.run(function, args=arguments),
+            lambda *values: self._strategy.run(lambda *local: function(*local), args=values),
             reduce_retracing=True,
             autograph=False,
         )
