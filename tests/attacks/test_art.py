@@ -10,12 +10,12 @@ from sklearn.neural_network import MLPClassifier
 
 from clustr_tf.attacks import APGD, Square
 
-SHAPE = (8, 8, 1)
-EPS = {"linf": 0.06, "l2": 0.35}
+SHAPE = (16, 16, 1)  # their l2 Square needs more than 8x8
+EPS = {"linf": 0.06, "l2": 0.7}
 
 
 class Network(tf.Module):
-    """An MLP that scikit-learn trained, as logits of images."""
+    """An MLP that scikit-learn trained on the 8x8 digits, as logits of images of twice the size."""
 
     def __init__(self):
         super().__init__()
@@ -27,12 +27,14 @@ class Network(tf.Module):
             (tf.constant(weights, tf.float32), tf.constant(biases, tf.float32))
             for weights, biases in zip(trained.coefs_, trained.intercepts_, strict=True)
         ]
-        images = pixels[1400:1600].reshape(-1, *SHAPE).astype(np.float32)
+        images = pixels[1400:1600].reshape(-1, 8, 8, 1).astype(np.float32)
+        images = images.repeat(2, axis=1).repeat(2, axis=2)
         right = np.argmax(self(tf.constant(images)), axis=1) == labels[1400:1600]
         self.images, self.labels = images[right], labels[1400:1600][right]
 
     def __call__(self, images, training=False):
-        hidden = tf.nn.relu(tf.reshape(images, [-1, 64]) @ self._layers[0][0] + self._layers[0][1])
+        small = tf.nn.avg_pool2d(images, 2, 2, "VALID")
+        hidden = tf.nn.relu(tf.reshape(small, [-1, 64]) @ self._layers[0][0] + self._layers[0][1])
         return hidden @ self._layers[1][0] + self._layers[1][1]
 
     def accuracy(self, images):
@@ -81,7 +83,7 @@ def test_apgd(network, estimator, norm, loss, name):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:invalid value encountered in divide:RuntimeWarning")  # theirs
+@pytest.mark.filterwarnings("ignore:.* encountered in divide:RuntimeWarning")  # theirs
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_square(network, estimator, norm):
     """500 queries each. Their l2 attack divides by 0 for some images: those it did not break."""
@@ -95,7 +97,7 @@ def test_square(network, estimator, norm):
     )
     found = theirs.generate(network.images, network.labels)
     finite = np.isfinite(found).all(axis=(1, 2, 3), keepdims=True)
-    assert finite.mean() > 0.1
+    assert finite.mean() > 0.5
     left = network.accuracy(np.where(finite, found, network.images))
     attack = Square(network, SHAPE, norm, queries=500)
     ours = network.accuracy(attack(network.images, network.labels, eps=EPS[norm]).numpy())
