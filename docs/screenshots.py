@@ -30,7 +30,7 @@ def take_screenshots(report: Path, folder: Path, scheme: str = "light") -> None:
             page.goto(report.resolve().as_uri())
             page.wait_for_function(
                 "() => [...document.querySelectorAll('.chart')]"
-                ".every((chart) => !chart.offsetWidth || chart.querySelector('.main-svg'))"
+                ".every((chart) => !chart.checkVisibility() || chart.querySelector('.main-svg'))"
             )
             page.screenshot(path=folder / f"report-{width}.png", full_page=True)
         browser.close()

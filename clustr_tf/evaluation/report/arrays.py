@@ -26,9 +26,7 @@ _ROWS = ("gallery_rows", "map_rows")
 _CLASSES = ("labels", "clean_predictions", "gallery_predictions", "map_centroid_labels")
 
 
-def check_arrays(
-    arrays: Mapping[str, np.ndarray], examples: int, classes: int, place: str
-) -> None:
+def check_arrays(arrays: Mapping[str, np.ndarray], examples: int, classes: int, place: str) -> None:
     """Checks that the arrays are complete and that every index means something.
 
     Args:

@@ -78,7 +78,7 @@ def comparison_chart(evaluations: Sequence[Evaluation], names: Sequence[str]) ->
             title = f"{name} · {attack_name(lowest)}"
             _add_series(figure, title, curve["eps"], attacks[lowest], index)
         if certified and certified["norm"] == evaluation.figures["norm"]:
-            _add_proof(figure, f"{name} · proved", certified, index)
+            _add_proof(figure, f"{name} · proved", certified, index, listed=False)
     return _values(figure)
 
 
@@ -97,7 +97,10 @@ def map_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     arrays, classes = evaluation.arrays, evaluation.figures["classes"]
     rows, points = arrays["map_rows"], arrays["map_points"]
     labels, robust = arrays["labels"][rows], arrays["robust"][rows]
-    told = [f"{classes[label]}, {_fate(evaluation, row)}" for label, row in zip(labels, rows, strict=True)]
+    told = [
+        f"{classes[label]}: {_fate(evaluation, row)}"
+        for label, row in zip(labels, rows, strict=True)
+    ]
     figure = go.Figure()
     for label, name in enumerate(classes):
         # The mark of the first one stands in the legend.
@@ -124,8 +127,8 @@ def map_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     _add_centroids(figure, evaluation)
     explained = arrays["map_explained"]
     figure.update_layout(
-        xaxis_title=f"1st direction of the centroids, {explained[0]:.0%} of their variance",
-        yaxis_title=f"2nd direction, {explained[1]:.0%}",
+        xaxis_title=f"1st direction ({explained[0]:.0%} of the centroids' variance)",
+        yaxis_title=f"2nd direction ({explained[1]:.0%})",
         showlegend=len(classes) <= _LEGEND_CLASSES,
         hovermode="closest",
     )
@@ -136,7 +139,9 @@ def _fate(evaluation: Evaluation, row: int) -> str:
     predicted = evaluation.arrays["clean_predictions"][row]
     if predicted != evaluation.arrays["labels"][row]:
         return f"taken for {evaluation.figures['classes'][predicted]}"
-    return "withstood" if evaluation.arrays["robust"][row] else "broken by an attack"
+    if evaluation.get("worst_case_accuracy") is None:
+        return "not attacked"
+    return "withstood every attack" if evaluation.arrays["robust"][row] else "broken by an attack"
 
 
 def _add_centroids(figure: go.Figure, evaluation: Evaluation) -> None:
@@ -147,7 +152,8 @@ def _add_centroids(figure: go.Figure, evaluation: Evaluation) -> None:
         x=centroids[:, 0].tolist(),
         y=centroids[:, 1].tolist(),
         text=[f"centroid of {_safe(classes[label])}" for label in labels],
-        name="centroid",
+        name="centroids",
+        showlegend=False,
         mode="markers",
         marker={
             "size": 16,
@@ -199,9 +205,12 @@ def _add_series(
     )
 
 
-def _add_proof(figure: go.Figure, name: str, certified: dict[str, Any], index: int) -> None:
+def _add_proof(
+    figure: go.Figure, name: str, certified: dict[str, Any], index: int, listed: bool = True
+) -> None:
     """Between two radii of the grid only the accuracy at the larger one is proved: steps."""
     figure.add_scatter(
+        showlegend=listed,
         x=list(certified["radius"]),
         y=list(certified["accuracy"]),
         name=_safe(name),

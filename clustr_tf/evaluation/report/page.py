@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,9 +37,13 @@ def write_report(path: Path, evaluations: Sequence[Evaluation]) -> None:
         raise ValueError("evaluations must hold at least one evaluation. Received: none")
     environment = _environment()
     ranked = ranking(evaluations)
-    sheets = [pictures.thumbnail_sheet(e.arrays["map_images"]) if e.has_map else None for e in ranked]
+    sheets = [
+        pictures.thumbnail_sheet(e.arrays["map_images"]) if e.has_map else None for e in ranked
+    ]
     scripts = [get_plotlyjs(), _source(environment, "charts.js")]
-    page = environment.get_template("report.html" if len(ranked) == 1 else "comparison.html").render(
+    page = environment.get_template(
+        "report.html" if len(ranked) == 1 else "comparison.html"
+    ).render(
         evaluations=ranked,
         names=_names(ranked),
         sheets=sheets,
@@ -65,6 +70,7 @@ def _environment() -> Environment:
         "radius": words.radius,
         "norm": words.norm_name,
         "attack": words.attack_name,
+        "shell": lambda path: shlex.quote(str(path)),
         "pretty": lambda value: json.dumps(value, indent=2, ensure_ascii=False),
     }
     environment.globals |= {

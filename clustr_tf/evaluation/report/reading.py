@@ -13,6 +13,7 @@ from clustr_tf.errors import InputError
 from clustr_tf.evaluation.report.arrays import GALLERY, MAP, PER_EXAMPLE, check_arrays
 from clustr_tf.evaluation.report.schema import SCHEMA, check
 
+
 @dataclass(frozen=True)
 class Evaluation:
     """The files of one evaluation, checked.
@@ -20,7 +21,7 @@ class Evaluation:
     Attributes:
         workdir: where they lie.
         figures: robustness.json.
-        arrays: robustness.npz; the arrays of the gallery and of the map are there all or not at all.
+        arrays: robustness.npz; those of the gallery are all there or none is, likewise of the map.
     """
 
     workdir: Path
@@ -35,6 +36,14 @@ class Evaluation:
     def failed_diagnostics(self) -> list[Mapping[str, Any]]:
         """The diagnostics that speak against the figures."""
         return [entry for entry in self.get("diagnostics") or () if not entry["passed"]]
+
+    @property
+    def strongest_attack(self) -> Mapping[str, Any] | None:
+        """Name and accuracy of the attack behind the worst case; None if nothing attacked."""
+        name = self.get("worst_case_attack")
+        if name not in self.figures["attacks"]:
+            return None
+        return {"name": name, "accuracy": self.figures["attacks"][name]["accuracy"]}
 
     @property
     def has_gallery(self) -> bool:
@@ -126,4 +135,6 @@ def _check_series(figures: Mapping[str, Any], path: Path) -> None:
         series.append(("certified", certified, certified["radius"]))
     for name, entry, axis in series:
         if {len(entry["accuracy"]), len(entry["interval_95"])} != {len(axis)}:
-            raise InputError(f"{path}: the curve {name!r} has not one value a radius; evaluate again")
+            raise InputError(
+                f"{path}: the curve {name!r} has not one value a radius; evaluate again"
+            )

@@ -98,7 +98,7 @@ def masking_verdict(figures: Mapping[str, Any]) -> str | None:
         )
     return (
         f"The published protocol leaves {percent(paper)}, the ensemble {percent(ensemble)}. "
-        f"The {points} between them are no robustness: the protocol attacks exponentials of the "
-        "scores, whose gradients vanish, and stands still before images that an attack on the "
-        "log-scores breaks."
+        f"The {points} between them are no robustness: they are images that the protocol left "
+        "alone and that an attack on the log-scores broke. The protocol attacks exponentials of "
+        "the scores, whose gradients vanish away from the centroids."
     )

@@ -12,7 +12,14 @@ EXAMPLES = 360
 EPS = 0.1
 CURVE = [0.0, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3]
 # Factor on the eps that an attack needs: the ensemble needs least.
-ATTACKS = {"pgd": 1.1, "pgd_paper": 2.4, "apgd_ce": 1.07, "apgd_t": 1.02, "square": 1.3, "ensemble": 1}
+ATTACKS = {
+    "pgd": 1.1,
+    "pgd_paper": 2.4,
+    "apgd_ce": 1.07,
+    "apgd_t": 1.02,
+    "square": 1.3,
+    "ensemble": 1,
+}
 SETTINGS = {
     "pgd": {"steps": 20, "restarts": 10, "losses": ["ce", "margin"]},
     "pgd_paper": {"steps": 20, "restarts": 10, "losses": ["ce on exp(log-scores)"]},
@@ -39,12 +46,27 @@ def _figures(labels, correct, needed, strength):
     certified = np.where(correct, needed * 0.45, 0.0)
     grid = np.linspace(0, 0.3, 33).tolist()
     diagnostics = [
-        ("zero gradients", 0.012, 0.05, "share of examples on whose loss the image has no gradient"),
-        ("square beats PGD", 0.004, 0.02, "share that Square breaks without gradients and PGD does not"),
+        (
+            "zero gradients",
+            0.012,
+            0.05,
+            "share of examples on whose loss the image has no gradient",
+        ),
+        (
+            "square beats PGD",
+            0.004,
+            0.02,
+            "share that Square breaks without gradients and PGD does not",
+        ),
         ("large eps", 0.0, 0.05, "accuracy that PGD leaves at eps 0.5"),
         ("more steps", 0.008, 0.03, "accuracy that 100 steps take beyond 20 steps"),
         ("random noise", 0.06, 0.5, "examples that noise breaks, for one that PGD breaks"),
-        ("scale", 0.0, 0.01, "change of the accuracy when log-scores are multiplied by 0.01 or 100"),
+        (
+            "scale",
+            0.0,
+            0.01,
+            "change of the accuracy when log-scores are multiplied by 0.01 or 100",
+        ),
         ("losses disagree", 0.021, 0.05, "difference between PGD's accuracies by loss"),
         ("masking gap", 0.22, 0.02, "accuracy under the paper's protocol minus under the ensemble"),
     ]
@@ -81,7 +103,9 @@ def _figures(labels, correct, needed, strength):
         "curve": {
             "eps": CURVE,
             "attacks": {
-                name: _series(lambda eps, name=name: correct & (needed * ATTACKS[name] > eps), CURVE)
+                name: _series(
+                    lambda eps, name=name: correct & (needed * ATTACKS[name] > eps), CURVE
+                )
                 for name in ("pgd", "pgd_paper", "ensemble")
             },
         },
@@ -92,7 +116,13 @@ def _figures(labels, correct, needed, strength):
             "classifier": "soft scores",
         },
         "diagnostics": [
-            {"name": name, "value": value, "threshold": limit, "passed": value <= limit, "meaning": told}
+            {
+                "name": name,
+                "value": value,
+                "threshold": limit,
+                "passed": value <= limit,
+                "meaning": told,
+            }
             for name, value, limit, told in diagnostics
         ],
         "config": {
