@@ -190,7 +190,7 @@ def _add_series(
         hoverinfo="skip",
         showlegend=False,
         legendgroup=name,
-        name=_safe(f"{name}, 95 % interval"),
+        name=f"{_safe(name)}, 95 % interval",
     )
     figure.add_scatter(
         x=list(radii),

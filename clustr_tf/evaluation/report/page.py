@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from clustr_tf.evaluation.report import charts, pictures, words
@@ -49,8 +48,8 @@ def write_report(path: Path, evaluations: Sequence[Evaluation]) -> None:
         sheets=sheets,
         # The workdirs of a comparison mostly show the same images: one sheet serves them all.
         sheet_uris=list(dict.fromkeys(sheet.uri for sheet in sheets if sheet)),
-        style=Markup(_source(environment, "style.css")),
-        scripts=[Markup(script) for script in scripts],
+        style=_source(environment, "style.css"),
+        scripts=scripts,
         script_hashes=[_hash(script) for script in scripts],
     )
     with replacing(path) as temporary:

@@ -118,7 +118,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, as np.load leaves damaged files open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             wanted = (PER_EXAMPLE | GALLERY | MAP).keys() & set(archive.files)
             return {name: archive[name] for name in wanted}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
