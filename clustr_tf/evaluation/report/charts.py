@@ -127,7 +127,7 @@ def map_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     _add_centroids(figure, evaluation)
     explained = arrays["map_explained"]
     figure.update_layout(
-        xaxis_title=f"1st direction ({explained[0]:.0%} of the centroids' variance)",
+        xaxis_title=f"1st direction ({explained[0]:.0%} of variance)",
         yaxis_title=f"2nd direction ({explained[1]:.0%})",
         showlegend=len(classes) <= _LEGEND_CLASSES,
         hovermode="closest",
@@ -170,7 +170,7 @@ def _empty_chart(title: str) -> go.Figure:
         layout={
             "xaxis": {"title": {"text": title}, "rangemode": "tozero"},
             "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%", "range": [-0.02, 1.02]},
-            "hovermode": "x unified",
+            "hovermode": "closest",
             "showlegend": True,
         }
     )
@@ -201,7 +201,7 @@ def _add_series(
         mode="lines+markers",
         line={"color": colour(index), "width": 2.2, "dash": DASHES[index % len(DASHES)]},
         marker={"size": 7, "symbol": SYMBOLS[index % len(SYMBOLS)]},
-        hovertemplate="%{y:.2%} (%{text})",
+        hovertemplate="%{fullData.name} at %{x:.4g}: %{y:.2%}<br>95 %: %{text}<extra></extra>",
     )
 
 
@@ -216,7 +216,7 @@ def _add_proof(
         name=_safe(name),
         mode="lines",
         line={"color": colour(index), "width": 2.2, "shape": "vh", "dash": "dot"},
-        hovertemplate="%{y:.2%} proved",
+        hovertemplate="%{fullData.name} at %{x:.4g}: %{y:.2%}<extra></extra>",
     )
 
 

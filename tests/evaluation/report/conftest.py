@@ -144,6 +144,8 @@ def _arrays(images, labels, predictions, needed):
     means = np.stack([flat[labels == label].mean(axis=0) for label in range(10)])
     projection = PCA(2).fit(means)
     points = projection.transform(0.45 * flat + 0.55 * means[labels])
+    # Not all and not from the first on: an index on the map is no row, and no square on the sheet.
+    mapped = np.arange(10, EXAMPLES - 10)
     return {
         "labels": labels,
         "clean_predictions": predictions,
@@ -152,9 +154,9 @@ def _arrays(images, labels, predictions, needed):
         "gallery_images": clean,
         "gallery_adversarial": np.clip(clean + change, 0, 1).astype(np.float32),
         "gallery_predictions": (labels[rows] + random.integers(1, 10, len(rows))) % 10,
-        "map_rows": np.arange(EXAMPLES),
-        "map_points": points.astype(np.float32),
-        "map_images": images,
+        "map_rows": mapped,
+        "map_points": points[mapped].astype(np.float32),
+        "map_images": images[mapped],
         "map_centroids": projection.transform(means).astype(np.float32),
         "map_centroid_labels": np.arange(10),
         "map_explained": projection.explained_variance_ratio_.astype(np.float32),

@@ -46,7 +46,10 @@ def opened(browser):
     def open_page(path, size="wide", scheme="light"):
         width, height = WIDTHS[size]
         viewport = {"width": width, "height": height}
-        context = browser.new_context(viewport=viewport, color_scheme=scheme)
+        phone = size == "phone"
+        context = browser.new_context(
+            viewport=viewport, color_scheme=scheme, has_touch=phone, is_mobile=phone
+        )
         page = context.new_page()
         told, asked = [], []
         page.on("console", lambda message: told.append(message.text))
@@ -158,7 +161,7 @@ def test_the_drawn_curves_are_those_of_the_json(folder, opened):
 def test_pointing_at_the_map_shows_the_image(folder, opened, size):
     page = opened(folder / "report.html", size)
     with np.load(folder / "plain" / "robustness.npz") as archive:
-        images, labels = archive["map_images"], archive["labels"]
+        images, labels = archive["map_images"], archive["labels"][archive["map_rows"]]
     chart = page.locator(".map .chart")
     chart.scroll_into_view_if_needed()
     tooltip = page.locator(".tooltip")
@@ -172,7 +175,8 @@ def test_pointing_at_the_map_shows_the_image(folder, opened, size):
           return [left, box.top + yaxis._offset + yaxis.d2p(y[0]), customdata[0][0]];
         }"""
     )
-    page.mouse.move(x, y)
+    point = page.touchscreen.tap if size == "phone" else page.mouse.move
+    point(x, y)
     expect(tooltip).to_be_visible()
     expect(tooltip).to_contain_text(f"{labels[index]}:")
     box = tooltip.bounding_box()
@@ -183,7 +187,7 @@ def test_pointing_at_the_map_shows_the_image(folder, opened, size):
     seen = _grey_levels(picture.screenshot())
     expected = images[index, :, :, 0]
     assert np.abs(seen.astype(int) - expected).max() <= 3
-    page.mouse.move(1, 1)
+    point(1, 1)
     expect(tooltip).to_be_hidden()
 
 

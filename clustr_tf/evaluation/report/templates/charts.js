@@ -53,7 +53,8 @@ function showImages(chart, sheet) {
   const hide = () => (tooltip.hidden = true);
   chart.on("plotly_unhover", hide);
   addEventListener("scroll", hide, { passive: true });
-  chart.on("plotly_hover", ({ points: [point], event }) => {
+  addEventListener("pointerdown", hide);
+  const show = ({ points: [point], event }) => {
     hide();
     if (!point.customdata) return; // a centroid
     const [index, told] = point.customdata;
@@ -68,7 +69,9 @@ function showImages(chart, sheet) {
     const left = clientX + 16 + width < innerWidth ? clientX + 16 : clientX - 16 - width;
     tooltip.style.left = `${Math.max(left, 4)}px`;
     tooltip.style.top = `${Math.max(clientY - height - 12, 4)}px`;
-  });
+  };
+  chart.on("plotly_hover", show);
+  chart.on("plotly_click", show); // a finger does not hover
 }
 
 // A chart is drawn when it is first seen with a width: inside closed details it has none.
