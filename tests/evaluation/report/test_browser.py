@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
+from scipy.spatial import cKDTree
 
 from clustr_tf.evaluation.report import read_evaluation, write_report
 
@@ -161,19 +162,22 @@ def test_the_drawn_curves_are_those_of_the_json(folder, opened):
 def test_pointing_at_the_map_shows_the_image(folder, opened, size):
     page = opened(folder / "report.html", size)
     with np.load(folder / "plain" / "robustness.npz") as archive:
-        images, labels = archive["map_images"], archive["labels"][archive["map_rows"]]
+        images, points = archive["map_images"], archive["map_points"].astype(float)
+        labels = archive["labels"][archive["map_rows"]]
+    # The loneliest one cannot be mistaken for its neighbour, whatever the size of the screen.
+    index = int(np.argmax(cKDTree(points).query(points, 2)[0][:, 1]))
     chart = page.locator(".map .chart")
     chart.scroll_into_view_if_needed()
     tooltip = page.locator(".tooltip")
     expect(tooltip).to_be_hidden()
-    x, y, index = chart.evaluate(
-        """(chart) => {
+    x, y = chart.evaluate(
+        """(chart, [x, y]) => {
           const { xaxis, yaxis } = chart._fullLayout;
-          const { x, y, customdata } = chart.data[3];
           const box = chart.getBoundingClientRect();
-          const left = box.left + xaxis._offset + xaxis.d2p(x[0]);
-          return [left, box.top + yaxis._offset + yaxis.d2p(y[0]), customdata[0][0]];
-        }"""
+          const left = box.left + xaxis._offset + xaxis.d2p(x);
+          return [left, box.top + yaxis._offset + yaxis.d2p(y)];
+        }""",
+        points[index].tolist(),
     )
     point = page.touchscreen.tap if size == "phone" else page.mouse.move
     point(x, y)
