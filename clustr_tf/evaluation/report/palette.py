@@ -13,8 +13,8 @@ COLOURS = (
     "#7a8089",
     "#9a6b4b",
 )
-# Colour alone tells too little to those who do not see it.
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+# Colour alone tells too little to those who do not see it. Dotted is only what is proved.
+DASHES = ("solid", "dash", "longdash", "dashdot", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "triangle-down", "pentagon")
 
 
