@@ -17,7 +17,7 @@ _SCALES = (0.01, 100.0)
 # Square only compares margins, whose order no scale changes.
 _SCALED = ("apgd_ce", "apgd_t")
 _STEPS, _MANY_STEPS, _NOISE_DRAWS = 20, 100, 10
-_NO_GRADIENT = 1e-12
+_NO_GRADIENT, _ROUNDING = 1e-12, 1e-9
 _WHOLE_RANGE = 0.5  # an l-infinity ball of this radius around any image holds the grey one
 
 
@@ -40,7 +40,7 @@ class Diagnostic:
     @property
     def passed(self) -> bool:
         """Whether nothing speaks against the figures."""
-        return self.value <= self.threshold
+        return self.value <= self.threshold + _ROUNDING
 
 
 def diagnostic_stages(

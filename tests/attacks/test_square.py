@@ -12,8 +12,10 @@ SHAPE = (8, 6, 2)
 
 @pytest.mark.parametrize(
     ("query", "halvings"),
-    [(0, 0), (10, 0), (11, 1), (50, 1), (51, 2), (200, 2), (201, 3), (500, 3), (501, 4)]
-    + [(1000, 4), (1001, 5), (2001, 6), (4001, 7), (6001, 8), (8000, 8), (8001, 9), (9999, 9)],
+    [
+        *[(0, 0), (10, 0), (11, 1), (50, 1), (51, 2), (200, 2), (201, 3), (500, 3), (501, 4)],
+        *[(1000, 4), (1001, 5), (2001, 6), (4001, 7), (6001, 8), (8000, 8), (8001, 9), (9999, 9)],
+    ],
 )
 def test_the_schedule_of_10000_queries(query, halvings):
     """The published bounds 10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000."""
@@ -161,7 +163,10 @@ def test_edges(norm, eps, classes):
 
 def test_a_broken_example_stays_as_it_is():
     """The model errs at every start, so the start is what is found, however many queries."""
-    model = lambda inputs: tf.zeros([tf.shape(inputs)[0], 2]) + [0.0, 1.0]  # noqa: E731
+
+    def model(inputs):
+        return tf.zeros([tf.shape(inputs)[0], 2]) + tf.constant([0.0, 1.0])
+
     images = np.full((2, *SHAPE), 0.5, np.float32)
     few = square(model, images, [0, 0], eps=0.1, queries=1)
     many = square(model, images, [0, 0], eps=0.1, queries=50)
