@@ -58,10 +58,11 @@ def map_embeddings(
         centroids = np.stack([embeddings[labels == label].mean(axis=0) for label in centre_labels])
     else:
         centre_labels = np.arange(len(centroids)) // (len(centroids) // num_classes)
-    projection = PCA(2).fit(centroids)
+    # In float64 the last digits that change from run to run do not reach the figures.
+    projection = PCA(2).fit(np.asarray(centroids, np.float64))
     return EmbeddingMap(
-        projection.transform(embeddings),
-        projection.transform(centroids),
+        projection.transform(np.asarray(embeddings, np.float64)),
+        projection.transform(np.asarray(centroids, np.float64)),
         centre_labels,
         projection.explained_variance_ratio_,
     )
