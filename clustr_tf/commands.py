@@ -90,7 +90,9 @@ def config_values() -> dict[str, Any]:
     return values
 
 
-def run(main: Callable[[], None], default_config: Path | None = None) -> None:
+def run(
+    main: Callable[..., None], default_config: Path | None = None, takes_arguments: bool = False
+) -> None:
     """Parses the flags, runs the command, exits.
 
     Status 0: done. 2: a user's mistake, one line on stderr. 1: a run that cannot go on, likewise.
@@ -100,6 +102,7 @@ def run(main: Callable[[], None], default_config: Path | None = None) -> None:
     Args:
         main: the command; reads its flags itself.
         default_config: for commands that take --config, the file to use when none is given.
+        takes_arguments: whether what follows the flags is allowed; it is then given to `main`.
     """
     # TensorFlow's C++ start-up messages would bury ours; its errors still arrive as exceptions.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -111,10 +114,10 @@ def run(main: Callable[[], None], default_config: Path | None = None) -> None:
         _define_config(default_config)
 
     def guarded(arguments: list[str]) -> None:
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes_arguments:
             _fail(f"unexpected argument {arguments[1]!r}: options are given as --name=value")
         try:
-            main()
+            main(*([arguments[1:]] if takes_arguments else []))
         except InputError as error:
             _fail(str(error))
         except RunError as error:

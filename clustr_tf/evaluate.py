@@ -1,35 +1,79 @@
 """`python -m clustr_tf.evaluate`: attacks a finished model."""
 
+from pathlib import Path
+
 from absl import flags
 
-from clustr_tf.commands import EXAMPLES, FractionParser, required_workdir, run
+from clustr_tf.commands import EXAMPLES, WORKDIR, FractionParser, required_workdir, run
+from clustr_tf.errors import InputError
 
 _EPS = flags.DEFINE(
     FractionParser(), "eps", None, "attack radius in pixels; default: the run's config"
 )
 _NORM = flags.DEFINE_enum("norm", None, ["linf", "l2"], "norm of eps; default: the run's config")
-_ATTACKS = flags.DEFINE_list("attacks", ["clean", "pgd"], "what to measure: clean, pgd")
+_ATTACKS = flags.DEFINE_list(
+    "attacks",
+    None,
+    "what to measure: clean, pgd, pgd_paper, apgd_ce, apgd_t, square, ensemble, transfer; "
+    "default: those of the protocol",
+)
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol",
+    "adaptive",
+    ["adaptive", "paper"],
+    "adaptive: clean, pgd, pgd_paper, ensemble and diagnostics. paper: the published protocol "
+    "alone (exp-scores attacked as logits, four radii), which overstates robustness",
+)
+_SOURCE = flags.DEFINE_string("source", None, "workdir whose model the attack transfer is made on")
+_STRATEGY = flags.DEFINE_enum(
+    "strategy", "default", ["default", "mirrored"], "mirrored: all GPUs share the work"
+)
+_COMPARE = flags.DEFINE_bool(
+    "compare", False, "rank evaluated workdirs on one page: --compare DIR1 DIR2 ..."
+)
+_OUTPUT = flags.DEFINE_string("output", "comparison.html", "the page that --compare writes")
 flags.declare_key_flag("workdir")
 flags.declare_key_flag("examples")
 
 
-def main() -> None:
-    """Evaluates what the flags say."""
-    workdir = required_workdir()
-    from clustr_tf.evaluation.run import run_evaluation
+def main(arguments: list[str]) -> None:
+    """Evaluates, or compares, what the flags say.
 
-    run_evaluation(
-        workdir,
-        attacks=tuple(_ATTACKS.value),
+    Args:
+        arguments: what follows the flags: the workdirs that --compare ranks.
+    """
+    if _COMPARE.value:
+        _compare([Path(folder) for folder in arguments], Path(_OUTPUT.value))
+        return
+    if arguments:
+        raise InputError(f"unexpected argument {arguments[0]!r}: options are given as --name=value")
+    workdir = required_workdir()
+    from clustr_tf.evaluation.run import Request, run_evaluation
+
+    request = Request(
+        attacks=tuple(_ATTACKS.value) if _ATTACKS.value is not None else None,
+        protocol=_PROTOCOL.value,
         eps=_EPS.value,
         norm=_NORM.value,
         examples=EXAMPLES.value,
+        source=Path(_SOURCE.value) if _SOURCE.value else None,
+        strategy=_STRATEGY.value,
     )
+    run_evaluation(workdir, request)
+
+
+def _compare(folders: list[Path], output: Path) -> None:
+    if WORKDIR.value is not None or not folders:
+        raise InputError("--compare takes evaluated workdirs after it and no --workdir")
+    from clustr_tf.evaluation.report import read_evaluation, write_report
+
+    write_report(output, [read_evaluation(folder) for folder in folders])
+    print(f"{output} compares {len(folders)} workdirs")
 
 
 def cli() -> None:
     """Entry point of `clustr-evaluate`."""
-    run(main)
+    run(main, takes_arguments=True)
 
 
 if __name__ == "__main__":

@@ -89,6 +89,12 @@ def get_config() -> ml_collections.ConfigDict:
                 },
                 "examples": 360,  # test images that are attacked and certified
                 "batch_size": 360,  # images attacked at once
+                "apgd_steps": 100,  # of apgd_ce and of each target of apgd_t
+                "square_queries": 5000,  # of square
+                "paper_steps": 20,  # of pgd_paper; the paper also has 100
+                "paper_restarts": 10,  # of pgd_paper
+                "curve": (0.25, 0.5, 0.75, 1.5, 2.0),  # radii of the curves, multiples of eps
+                "diagnostic_examples": 200,  # the first so many are diagnosed; 0 for none
             },
         }
     )

@@ -1,17 +1,19 @@
 """Attacks on functions that map images to log-scores."""
 
+from clustr_tf.attacks.apgd import APGD, TargetedAPGD, apgd
 from clustr_tf.attacks.ascent import NORMS, ascend
+from clustr_tf.attacks.attack import Attack, pgd_attack, pgd_attacks
 from clustr_tf.attacks.evaluation import (
-    Attack,
     RobustnessEvaluator,
     RobustnessResult,
     evaluate_robustness,
-    pgd_attacks,
 )
 from clustr_tf.attacks.losses import ATTACK_LOSSES, cross_entropy
 from clustr_tf.attacks.pgd import PGD, PGDConfig, pgd
+from clustr_tf.attacks.square import Square, square
 
 __all__ = [
+    "APGD",
     "ATTACK_LOSSES",
     "NORMS",
     "PGD",
@@ -19,9 +21,14 @@ __all__ = [
     "PGDConfig",
     "RobustnessEvaluator",
     "RobustnessResult",
+    "Square",
+    "TargetedAPGD",
+    "apgd",
     "ascend",
     "cross_entropy",
     "evaluate_robustness",
     "pgd",
+    "pgd_attack",
     "pgd_attacks",
+    "square",
 ]

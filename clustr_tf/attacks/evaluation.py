@@ -3,31 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from clustr_tf.attacks.attack import Attack, Find, pgd_attacks
 from clustr_tf.attacks.examples import as_pixels, checked_examples
-from clustr_tf.attacks.pgd import PGD, PGDConfig, restart_seed
+from clustr_tf.attacks.pgd import PGDConfig, restart_seed
 
-Find = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 Memo = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
-
-
-class Attack(NamedTuple):
-    """What breaks examples, in one or several attempts.
-
-    Attributes:
-        find: (images float32 `[batch, H, W, C]`, labels int64 `[batch]`, eps float32 scalar, seed
-            int32 scalar, attempt int32 scalar, example ids int32 `[batch]`) -> adversarial images
-            in the eps-ball and in [0, 1]. Called while a `tf.function` is traced. An example's
-            result depends on its own row, not on its neighbours.
-        attempts: how often it is tried on what is left, such as restarts or target classes.
-    """
-
-    find: Find
-    attempts: int = 1
 
 
 @dataclass(frozen=True)
@@ -107,19 +92,21 @@ class RobustnessEvaluator:
             raise ValueError(
                 f"batch_size must be at least {self._replicas}. Received: {batch_size}"
             )
-        self.attacks = dict(attacks)
+        self.log_scores, self.attacks = log_scores, dict(attacks)
         self._batch_size = batch_size
         self._fill = jit_compile or self._replicas > 1
         pixels = tf.TensorSpec([None, *image_shape], tf.float32)
+        rows, scalar = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32)
+        arguments = [pixels, rows, rows, tf.TensorSpec([], tf.float32), scalar, scalar]
         self._classify = tf.function(
             lambda images: _classes(log_scores(images)),
             input_signature=[pixels],
             jit_compile=jit_compile,
             autograph=False,
         )
-        self._compiled_predictions = self._on_replicas(self._classify)
+        self._compiled_predictions = self._on_replicas(self._classify, [pixels])
         self._compiled_attacks = {
-            name: self._on_replicas(partial(self._attacked, attack.find))
+            name: self._on_replicas(partial(self._attacked, attack.find), arguments)
             for name, attack in self.attacks.items()
         }
 
@@ -219,6 +206,45 @@ class RobustnessEvaluator:
                     on_batch(count, int(survivors.sum()))
         return candidates & ~survivors
 
+    def adversarial(
+        self,
+        name: str,
+        images: np.ndarray,
+        labels: np.ndarray,
+        example_ids: np.ndarray,
+        eps: float,
+        seed: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What one attack finds for a few examples, all in one batch.
+
+        Args:
+            name: of the attack.
+            images: as in `__call__`, checked.
+            labels: int64 `[N]`.
+            example_ids: int `[N]`, the rows that the examples have in the whole data set.
+            eps: radius in pixels.
+            seed: of all random draws.
+
+        Returns:
+            Images float32 `[N, H, W, C]` and their classes int64 `[N]`; of each example what the
+            first attempt found that broke it, else what the last attempt found.
+
+        Raises:
+            ValueError: if the model gives NaN.
+        """
+        find = tf.function(self.attacks[name].find, autograph=False)
+        pixels = tf.constant(as_pixels(images))
+        found, broken = pixels.numpy(), np.zeros(len(labels), bool)
+        for attempt in range(self.attacks[name].attempts):
+            scalars = [tf.constant(eps, tf.float32), tf.constant(restart_seed(seed, attempt))]
+            ids = tf.constant(example_ids, tf.int32)
+            moved = find(pixels, tf.constant(labels), *scalars, tf.constant(attempt), ids).numpy()
+            found = np.where(broken[:, None, None, None], found, moved)
+            broken |= self.predictions(moved) != labels
+            if broken.all():
+                break
+        return found, self.predictions(found)
+
     def _predictions_after(
         self,
         name: str,
@@ -232,7 +258,7 @@ class RobustnessEvaluator:
         scalars = [tf.constant(eps, tf.float32), tf.constant(restart_seed(seed, attempt))]
         return self._run(
             self._compiled_attacks[name],
-            [as_pixels(images[rows]), labels[rows], rows.astype(np.int32)],
+            [as_pixels(images[rows]), labels[rows], rows],
             [*scalars, tf.constant(attempt)],
         )
 
@@ -247,7 +273,8 @@ class RobustnessEvaluator:
         attempt: tf.Tensor,
     ) -> tf.Tensor:
         """Predictions for what the attack finds."""
-        return self._classify(find(images, labels, eps, seed, attempt, example_ids))
+        ids = tf.cast(example_ids, tf.int32)
+        return self._classify(find(images, labels, eps, seed, attempt, ids))
 
     def _batches(self, indices: np.ndarray, total: int) -> list[tuple[np.ndarray, int]]:
         """Row numbers of each batch, and how many of them count."""
@@ -256,9 +283,12 @@ class RobustnessEvaluator:
         full = -(-size // self._replicas) * self._replicas
         return [(np.resize(part, full) if self._fill else part, len(part)) for part in parts]
 
-    def _on_replicas(self, function: Callable[..., tf.Tensor]) -> Any:
+    def _on_replicas(self, function: Callable[..., tf.Tensor], signature: list[Any]) -> Any:
+        if self._replicas == 1:
+            return tf.function(function, input_signature=signature, autograph=False)
+        # Values of several replicas have no signature; but all batches are then equally large.
         return tf.function(
-            lambda *arguments: self._strategy.run(function, args=arguments),
+            lambda *values: self._strategy.run(lambda *local: function(*local), args=values),
             reduce_retracing=True,
             autograph=False,
         )
@@ -287,51 +317,6 @@ def _classes(scores: tf.Tensor) -> tf.Tensor:
     """The class of each row; -1 where a score is NaN."""
     unknown = tf.reduce_any(tf.math.is_nan(scores), axis=1)
     return tf.where(unknown, tf.constant(-1, tf.int64), tf.argmax(scores, axis=1))
-
-
-def pgd_attacks(
-    log_scores: Callable[[tf.Tensor], tf.Tensor],
-    image_shape: tuple[int, int, int],
-    config: PGDConfig,
-    jit_compile: bool = False,
-) -> dict[str, Attack]:
-    """An attack for each of a config's losses.
-
-    The step keeps its ratio to the radius: at another eps than the config's it is scaled.
-
-    Args:
-        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
-        image_shape: (H, W, C).
-        config: losses, steps, restarts, norm.
-        jit_compile: whether XLA compiles the steps.
-
-    Returns:
-        Name of the loss -> attack.
-
-    Example:
-        >>> pgd_attacks(model, (8, 8, 1), PGDConfig(0.1, 0.02, 20)).keys()  # ce, margin
-    """
-    # A config with eps 0 has no ratio to keep; a quarter of eps is a usual step.
-    ratio = config.step_size / config.eps if config.eps else 0.25
-
-    def attack(loss: str) -> Attack:
-        steps = PGD(log_scores, image_shape, config.norm, loss, jit_compile)
-
-        def find(
-            images: tf.Tensor,
-            labels: tf.Tensor,
-            eps: tf.Tensor,
-            seed: tf.Tensor,
-            attempt: tf.Tensor,
-            example_ids: tf.Tensor,
-        ) -> tf.Tensor:
-            del attempt  # the seed differs
-            start = steps.random_start(images, eps, seed, example_ids)
-            return steps(images, labels, start, eps=eps, step_size=ratio * eps, steps=config.steps)
-
-        return Attack(find, config.restarts)
-
-    return {loss: attack(loss) for loss in config.losses}
 
 
 def evaluate_robustness(

@@ -48,4 +48,64 @@ def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return others - tf.gather(logits, labels, axis=1, batch_dims=1)
 
 
-ATTACK_LOSSES: dict[str, AttackLoss] = {"ce": cross_entropy, "margin": margin}
+def dlr(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Difference of logits ratio: the margin in units of the largest logit minus the third.
+
+    Neither shift nor scale of the logits change it. With two classes the ratio would be constant,
+    so it is the plain margin; where the largest three logits are equal, too.
+
+    Args:
+        labels: int `[batch]`.
+        logits: `[batch, classes]`, at least two classes.
+
+    Returns:
+        `[batch]`, positive where the example is broken.
+
+    Example:
+        >>> dlr(tf.constant([0]), tf.constant([[4.0, 3.0, 2.0]]))  # [-0.5]
+
+    Reference:
+        Croce and Hein, arXiv 2003.01690, equation 5.
+    """
+    return _ratio(margin(labels, logits), logits, (2,))
+
+
+def targeted_dlr(labels: tf.Tensor, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The target's logit minus the label's, in units of the largest logits' differences.
+
+    The unit is the largest logit minus the mean of the third and fourth; with three classes minus
+    the third; with two classes there is no unit.
+
+    Args:
+        labels: int `[batch]`.
+        targets: int `[batch]`, classes to reach.
+        logits: `[batch, classes]`, at least two classes.
+
+    Returns:
+        `[batch]`.
+
+    Example:
+        >>> targeted_dlr(tf.constant([0]), tf.constant([3]), tf.constant([[4.0, 3.0, 2.0, 0.0]]))
+        # (0 - 4) / (4 - (2 + 0) / 2) = [-1.333]
+
+    Reference:
+        Croce and Hein, arXiv 2003.01690, equation 6.
+    """
+    difference = tf.gather(logits, targets, axis=1, batch_dims=1) - tf.gather(
+        logits, labels, axis=1, batch_dims=1
+    )
+    return _ratio(difference, logits, (2, 3))
+
+
+def _ratio(difference: tf.Tensor, logits: tf.Tensor, ranks: tuple[int, ...]) -> tf.Tensor:
+    """The difference in units of the largest logit minus the mean of those of the given ranks."""
+    classes = logits.shape[1]
+    present = [rank for rank in ranks if rank < classes]
+    if not present:
+        return difference
+    largest = tf.math.top_k(logits, present[-1] + 1).values
+    unit = largest[:, 0] - tf.reduce_mean(tf.gather(largest, present, axis=1), axis=1)
+    return difference / tf.where(unit > 0, unit, tf.ones_like(unit))
+
+
+ATTACK_LOSSES: dict[str, AttackLoss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}

@@ -1,6 +1,7 @@
 """Projected gradient descent with CleverHans' arithmetic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,11 @@ class PGDConfig:
             raise ValueError(
                 f"losses must be out of {sorted(ATTACK_LOSSES)}. Received: {self.losses}"
             )
+
+    @property
+    def step_ratio(self) -> float:
+        """Length of a step in radii; a quarter, which is usual, where eps 0 has no ratio."""
+        return self.step_size / self.eps if self.eps else 0.25
 
     def describe(self) -> str:
         """The attack in a few words, for tables."""
@@ -98,7 +104,7 @@ class PGD:
         self.loss: AttackLoss = ATTACK_LOSSES[loss] if isinstance(loss, str) else loss
         self._shape, self._jit_compile = tuple(image_shape), jit_compile
         # CleverHans compiles a gradient per model_fn object: it must be one and the same.
-        self._log_scores = log_scores
+        self._log_scores = _with_gradient(log_scores)
         self._images = tf.TensorSpec([None, *image_shape], tf.float32)
         self._compiled_start = tf.function(
             self._perturbed,
@@ -148,14 +154,15 @@ class PGD:
         """
         labels = tf.convert_to_tensor(labels)
         step_size = tf.convert_to_tensor(step_size, tf.float32)
-        return self._steps_for(labels, step_size)(
-            tf.convert_to_tensor(images, tf.float32),
-            labels,
-            tf.convert_to_tensor(start, tf.float32),
-            tf.convert_to_tensor(eps, tf.float32),
-            step_size,
-            tf.convert_to_tensor(steps, tf.int32),
-        )
+        with _eager_arithmetic() if self._norm == NORMS["l2"] else nullcontext():
+            return self._steps_for(labels, step_size)(
+                tf.convert_to_tensor(images, tf.float32),
+                labels,
+                tf.convert_to_tensor(start, tf.float32),
+                tf.convert_to_tensor(eps, tf.float32),
+                step_size,
+                tf.convert_to_tensor(steps, tf.int32),
+            )
 
     def _steps_for(self, labels: tf.Tensor, step_size: tf.Tensor) -> Any:
         """The compiled steps for such labels, classes or probabilities, in batches of any size."""
@@ -197,6 +204,27 @@ class PGD:
             norm=self._norm,
             jit_compile=self._jit_compile,
         )
+
+
+@contextmanager
+def _eager_arithmetic() -> Iterator[None]:
+    """Graphs called inside round as eager operations do, so that numbers equal CleverHans' own.
+
+    TensorFlow otherwise rewrites x / sqrt(y) as x * rsqrt(y). A call inside another function's
+    trace is rewritten with that function.
+    """
+    name = "arithmetic_optimization"
+    before = tf.config.optimizer.get_experimental_options().get(name, True)
+    tf.config.optimizer.set_experimental_options({name: False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before})
+
+
+def _with_gradient(log_scores: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """The same numbers; where the model has no gradient, as after rounding, it is 0."""
+    return lambda images: log_scores(images) + 0 * tf.reduce_sum(images)
 
 
 def pgd(

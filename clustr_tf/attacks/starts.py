@@ -45,3 +45,41 @@ def random_perturbations(
 
     draw = cube if norm == np.inf else ball
     return eps * tf.map_fn(draw, example_ids, fn_output_signature=tf.TensorSpec(shape, tf.float32))
+
+
+def boundary_perturbations(
+    example_ids: tf.Tensor,
+    shape: tuple[int, ...],
+    eps: tf.Tensor,
+    seed: tf.Tensor,
+    norm: float,
+) -> tf.Tensor:
+    """Random perturbations on the boundary of the eps-ball, one for each example.
+
+    Args:
+        example_ids: int32 `[batch]`.
+        shape: of one perturbation.
+        eps: float scalar, radius in pixels.
+        seed: int32 scalar.
+        norm: `np.inf` or 2.
+
+    Returns:
+        float32 `[batch, *shape]`, each of norm eps: in l-infinity uniform numbers divided by the
+        largest, in l2 uniform on the sphere.
+
+    Example:
+        >>> boundary_perturbations(tf.range(4), (8, 8, 1), 0.1, 0, np.inf)
+
+    Reference:
+        The starts of `autopgd_base.py`, AutoAttack.
+    """
+
+    def draw(example_id: tf.Tensor) -> tf.Tensor:
+        example_seed = tf.stack([seed, example_id])
+        if norm == np.inf:
+            numbers = tf.random.stateless_uniform(shape, example_seed, -1.0, 1.0)
+            return numbers / tf.reduce_max(tf.abs(numbers))
+        numbers = tf.random.stateless_normal(shape, example_seed)
+        return numbers / tf.norm(numbers)
+
+    return eps * tf.map_fn(draw, example_ids, fn_output_signature=tf.TensorSpec(shape, tf.float32))

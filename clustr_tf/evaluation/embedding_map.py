@@ -1,15 +1,71 @@
 """A picture of the embeddings: do classes form the clusters that training asked for?"""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from sklearn.decomposition import PCA
 
 from clustr_tf.files import replacing
+
+_LEGEND = 20  # more classes than this would bury the map
+
+
+class EmbeddingMap(NamedTuple):
+    """Embeddings and centroids in two dimensions.
+
+    Attributes:
+        points: `[N, 2]`.
+        centres: `[C*K, 2]`.
+        centre_labels: int `[C*K]`, classes of the centres.
+        explained: `[2]`, shares of the centroids' variance that the directions explain.
+    """
+
+    points: np.ndarray
+    centres: np.ndarray
+    centre_labels: np.ndarray
+    explained: np.ndarray
+
+
+def map_embeddings(
+    embeddings: np.ndarray, labels: np.ndarray, centroids: np.ndarray | None, num_classes: int
+) -> EmbeddingMap:
+    """Projects on the two main directions of the centroids.
+
+    Args:
+        embeddings: `[N, dim]`.
+        labels: int64 `[N]`.
+        centroids: `[C*K, dim]`, cluster j of class j // K; None for the means of the classes.
+        num_classes: C.
+
+    Returns:
+        The map.
+
+    Raises:
+        ValueError: if the embeddings have fewer than two dimensions.
+    """
+    if embeddings.shape[1] < 2:
+        raise ValueError(
+            f"embeddings must have at least 2 dimensions. Received: {embeddings.shape}"
+        )
+    if centroids is None:
+        centre_labels = np.unique(labels)
+        centroids = np.stack([embeddings[labels == label].mean(axis=0) for label in centre_labels])
+    else:
+        centre_labels = np.arange(len(centroids)) // (len(centroids) // num_classes)
+    # In float64 the last digits that change from run to run do not reach the figures.
+    projection = PCA(2).fit(np.asarray(centroids, np.float64))
+    return EmbeddingMap(
+        projection.transform(np.asarray(embeddings, np.float64)),
+        projection.transform(np.asarray(centroids, np.float64)),
+        centre_labels,
+        projection.explained_variance_ratio_,
+    )
 
 
 def draw_embedding_map(
@@ -31,40 +87,32 @@ def draw_embedding_map(
         title: over the picture.
 
     Raises:
-        ValueError: if the embeddings have fewer than two dimensions.
+        ValueError: as `map_embeddings`.
     """
-    if embeddings.shape[1] < 2:
-        raise ValueError(
-            f"embeddings must have at least 2 dimensions. Received: {embeddings.shape}"
-        )
-    if centroids is None:
-        present = np.unique(labels)
-        centroids = np.stack([embeddings[labels == label].mean(axis=0) for label in present])
-        centre_labels = present
-    else:
-        centre_labels = np.arange(len(centroids)) // (len(centroids) // len(class_names))
-    projection = PCA(2).fit(centroids)
-    points, centres = projection.transform(embeddings), projection.transform(centroids)
+    shown = map_embeddings(embeddings, labels, centroids, len(class_names))
+    points, centres = shown.points, shown.centres
     figure = Figure(figsize=(7, 6), layout="constrained")
     axes = figure.add_subplot()
     colours = colormaps["tab10"].resampled(max(len(class_names), 10))
     shades = Normalize(0, max(len(class_names) - 1, 9))
-    scatter = axes.scatter(
-        points[:, 0], points[:, 1], s=12, c=labels, alpha=0.7, cmap=colours, norm=shades
-    )
+    axes.scatter(points[:, 0], points[:, 1], s=12, c=labels, alpha=0.7, cmap=colours, norm=shades)
     axes.scatter(
         centres[:, 0],
         centres[:, 1],
         s=160,
-        c=centre_labels,
+        c=shown.centre_labels,
         marker="*",
         edgecolors="k",
         cmap=colours,
         norm=shades,
     )
-    handles, _ = scatter.legend_elements(num=list(range(len(class_names))))
-    axes.legend(handles, class_names, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
-    explained = projection.explained_variance_ratio_
+    if len(class_names) <= _LEGEND:
+        handles = [
+            Line2D([], [], marker="o", linestyle="", color=colours(shades(label)))
+            for label in range(len(class_names))
+        ]
+        axes.legend(handles, class_names, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
+    explained = shown.explained
     axes.set(
         title=title,
         xlabel=f"1st direction of the centroids ({explained[0]:.0%} of their variance)",

@@ -1,136 +1,322 @@
-"""A complete evaluation: attack a finished model, write robustness.json and .npz."""
+"""A complete evaluation: attack a finished model, diagnose, write the figures and the report."""
 
 import dataclasses
-import time
+import hashlib
+import shlex
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from clustr_tf.attacks import PGDConfig, RobustnessResult, evaluate_robustness
-from clustr_tf.datasets import load_dataset, to_pixels
+from clustr_tf.attacks import RobustnessEvaluator
+from clustr_tf.classifier import Classifier
+from clustr_tf.datasets import Dataset, load_dataset
 from clustr_tf.errors import InputError
+from clustr_tf.evaluation.attacking import Examples, Outcome
+from clustr_tf.evaluation.diagnostics import Diagnostic, diagnose, diagnostic_stages
+from clustr_tf.evaluation.memory import Memory
+from clustr_tf.evaluation.pictures import gallery, map_arrays
+from clustr_tf.evaluation.progress import AttackProgress
+from clustr_tf.evaluation.report import read_evaluation, write_report
+from clustr_tf.evaluation.results import (
+    attack_figures,
+    certified_figures,
+    class_figures,
+    curve_figures,
+    measured,
+)
 from clustr_tf.evaluation.settings import EvaluationConfig
-from clustr_tf.evaluation.summary import wilson_interval
+from clustr_tf.evaluation.suite import (
+    NAMES,
+    PAPER_EPS,
+    PAPER_RADII,
+    attack_settings,
+    build_stages,
+    stages_of,
+)
+from clustr_tf.experiment import Experiment
 from clustr_tf.files import write_arrays, write_json
+from clustr_tf.layers import ClusteringHead
 from clustr_tf.provenance import versions
+from clustr_tf.sections import section_values
+from clustr_tf.training.distribution import STRATEGIES
 from clustr_tf.workdir import Workdir
 
-ATTACKS = ("clean", "pgd")
+# The attacks of each --protocol.
+PROTOCOLS = {"adaptive": ("clean", "pgd", "pgd_paper", "ensemble"), "paper": ("clean", "pgd_paper")}
+_CURVES = ("pgd", "pgd_paper")
 
 
-def run_evaluation(
-    root: Path,
-    attacks: tuple[str, ...] = ATTACKS,
-    eps: float | None = None,
-    norm: str | None = None,
-    examples: int | None = None,
-) -> None:
-    """Attacks the model of a workdir and writes robustness.json and robustness.npz there.
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to evaluate; None stands for the protocol's or the run's own value.
+
+    Attributes:
+        attacks: names out of "clean" and `NAMES`.
+        protocol: a key of `PROTOCOLS`; "paper" is the published one, which overstates robustness.
+        eps: radius in pixels; the step of pgd keeps its ratio to it.
+        norm: "linf" or "l2".
+        examples: the first so many test images.
+        source: workdir of the model behind `transfer`.
+        strategy: "default" or "mirrored": who shares the work.
+    """
+
+    attacks: tuple[str, ...] | None = None
+    protocol: str = "adaptive"
+    eps: float | None = None
+    norm: str | None = None
+    examples: int | None = None
+    source: Path | None = None
+    strategy: str = "default"
+
+
+def run_evaluation(root: Path, request: Request) -> None:
+    """Attacks the model of a workdir; writes robustness.json, robustness.npz and report.html.
+
+    An interrupted evaluation goes on where it was when the same command is given again.
 
     Args:
         root: the workdir of a finished run.
-        attacks: names out of `ATTACKS`.
-        eps: attack radius in pixels; None: the config's. The step size keeps its ratio to eps.
-        norm: "linf" or "l2"; None: the config's.
-        examples: how many test images; None: the config's number.
+        request: what to evaluate.
 
     Raises:
-        InputError: if the workdir is incomplete or a value is not allowed.
+        InputError: if the workdir is incomplete, a value is not allowed or another process is
+            using the workdir.
     """
-    unknown = sorted(set(attacks) - set(ATTACKS))
-    if unknown or not attacks:
-        raise InputError(f"--attacks must be out of {', '.join(ATTACKS)}. Received: {attacks}")
     workdir, console = Workdir(root), Console()
     experiment = workdir.experiment()
-    config = _overridden(experiment.evaluation, eps, norm, examples)
-    classifier = workdir.load_classifier()
+    strategy = STRATEGIES[request.strategy]()
+    with strategy.scope():
+        classifier = workdir.load_classifier()
+        source = Workdir(request.source).load_classifier() if request.source else None
+    names = _attack_names(request, isinstance(classifier.head, ClusteringHead), source, classifier)
+    config = _overridden(experiment.evaluation, request)
     dataset = load_dataset(experiment.dataset)
-    labels = dataset.test_labels[: config.examples]
-    attack = config.attack if "pgd" in attacks else None
-    begin = time.perf_counter()
-    with console.status("attacking"):
-        result = evaluate_robustness(
-            classifier,
-            to_pixels(dataset.test_images[: config.examples]),
-            labels,
-            attack,
-            batch_size=config.batch_size,
-            seed=experiment.training.seed,
-        )
-    seconds = time.perf_counter() - begin
-    figures = {
-        "model": str(workdir.model),
-        "data": f"{dataset.name}, first {len(labels)} test images",
-        "eps": config.attack.eps,
-        "norm": config.attack.norm,
-        "seed": experiment.training.seed,
-        "examples": len(labels),
-        **_accuracies(result, attack, seconds),
-        "versions": versions(),
-    }
-    write_json(root / "robustness.json", figures)
-    arrays = {
-        "labels": labels,
-        "clean_predictions": result.clean_predictions,
-        "robust": result.robust,
-    }
-    write_arrays(root / "robustness.npz", arrays)
+    images, labels = dataset.test_images[: config.examples], dataset.test_labels[: config.examples]
+    shape, classes = classifier.image_shape, dataset.num_classes
+    stages = build_stages(classifier, shape, classes, config, source)
+    stages |= diagnostic_stages(classifier, shape, classes, config)
+    evaluator = RobustnessEvaluator(classifier, shape, stages, config.batch_size, strategy=strategy)
+    with workdir.claimed(experiment), workdir.writing():
+        memory = Memory(root / "evaluation", _fingerprint(workdir, request, config, images, labels))
+        with AttackProgress(console, len(labels)) as progress:
+            seed = experiment.training.seed
+            examples = Examples(evaluator, images, labels, seed, memory, progress)
+            found = _measure(examples, classifier, names, config, request.protocol)
+        figures = _figures(workdir, experiment, dataset, config, examples, found)
+        arrays = _arrays(classifier, dataset, config, examples, found)
+        write_arrays(root / "robustness.npz", arrays)
+        write_json(root / "robustness.json", figures)
+        write_report(root / "report.html", [read_evaluation(root)])
+        memory.forget()
     _print(console, figures, root)
 
 
-def _overridden(
-    config: EvaluationConfig, eps: float | None, norm: str | None, examples: int | None
-) -> EvaluationConfig:
-    attack = config.attack
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """All that was measured."""
+
+    outcomes: Mapping[str, Outcome]
+    radii: tuple[float, ...]
+    smallest_eps: Mapping[str, np.ndarray]
+    diagnostics: list[Diagnostic]
+
+    def broken(self, examples: Examples) -> np.ndarray:
+        """Which examples any attack broke, bool `[N]`."""
+        found = [outcome.any_broken for outcome in self.outcomes.values()]
+        return np.any([*found, np.zeros_like(examples.correct)], axis=0)
+
+    def strongest(self) -> str | None:
+        """The attack that broke most; the last one of equals, as ensembles come last."""
+        counts = {name: int(found.any_broken.sum()) for name, found in self.outcomes.items()}
+        return max(reversed(counts), key=lambda name: counts[name]) if counts else None
+
+
+def _measure(
+    examples: Examples,
+    classifier: Classifier,
+    names: tuple[str, ...],
+    config: EvaluationConfig,
+    protocol: str,
+) -> _Found:
+    eps = config.attack.eps
+    outcomes = {
+        name: examples.attacked(name, stages_of(name, config), eps)
+        for name in names
+        if name != "clean"
+    }
+    further = PAPER_RADII if protocol == "paper" else tuple(eps * at for at in config.curve)
+    radii = tuple(sorted({0.0, eps, *further}))
+    smallest_eps = {
+        name: examples.smallest_eps(name, stages_of(name, config), [r for r in radii if r > 0])
+        for name in outcomes
+        if name in _CURVES
+    }
+    diagnostics = []
+    if protocol == "adaptive" and outcomes and config.diagnostic_examples:
+        clustered = isinstance(classifier.head, ClusteringHead)
+        diagnostics = diagnose(classifier, examples, config, clustered)
+    return _Found(outcomes, radii, smallest_eps, diagnostics)
+
+
+def _figures(
+    workdir: Workdir,
+    experiment: Experiment,
+    dataset: Dataset,
+    config: EvaluationConfig,
+    examples: Examples,
+    found: _Found,
+) -> dict[str, Any]:
+    correct, count = examples.correct, len(examples.labels)
+    robust = correct & ~found.broken(examples)
+    attacks = {"clean": measured(float(np.mean(correct)), count)}
+    for name, outcome in found.outcomes.items():
+        attacks[name] = attack_figures(correct, outcome, attack_settings(name, config))
+    worst_case = measured(float(np.mean(robust)), count)
+    gap = None
+    if {"pgd_paper", "ensemble"} <= set(attacks):
+        gap = attacks["pgd_paper"]["accuracy"] - attacks["ensemble"]["accuracy"]
+    return {
+        "command": shlex.join(["python", "-m", "clustr_tf.evaluate", *sys.argv[1:]]),
+        "model": str(workdir.model),
+        "data": f"{dataset.name}, first {count} test images",
+        "eps": config.attack.eps,
+        "norm": config.attack.norm,
+        "seed": examples.seed,
+        "examples": count,
+        "classes": list(dataset.class_names),
+        "attacks": attacks,
+        "clean_accuracy": attacks["clean"]["accuracy"],
+        # Without an attack nothing is known of robustness; the clean accuracy is no bound of it.
+        "worst_case_accuracy": worst_case["accuracy"] if found.outcomes else None,
+        "worst_case_interval_95": worst_case["interval_95"] if found.outcomes else None,
+        "worst_case_attack": found.strongest(),
+        "masking_gap": gap,
+        "per_class": class_figures(examples.labels, correct, robust, dataset.class_names),
+        "curve": curve_figures(found.smallest_eps, found.radii) if found.smallest_eps else None,
+        "certified": certified_figures(workdir.root, count),
+        "diagnostics": [
+            {**dataclasses.asdict(diagnostic), "passed": diagnostic.passed}
+            for diagnostic in found.diagnostics
+        ],
+        "config": section_values(experiment),
+        "versions": versions(),
+    }
+
+
+def _arrays(
+    classifier: Classifier,
+    dataset: Dataset,
+    config: EvaluationConfig,
+    examples: Examples,
+    found: _Found,
+) -> dict[str, np.ndarray]:
+    arrays = {
+        "labels": examples.labels,
+        "clean_predictions": examples.predictions,
+        "robust": examples.correct & ~found.broken(examples),
+        **{f"broken_{name}": outcome.any_broken for name, outcome in found.outcomes.items()},
+        **{f"smallest_eps_{name}": smallest for name, smallest in found.smallest_eps.items()},
+        **map_arrays(classifier, examples.images, examples.labels, len(dataset.class_names)),
+    }
+    strongest = found.strongest()
+    if strongest is None:
+        return arrays
+    return arrays | gallery(examples, found.outcomes[strongest], config.attack.eps)
+
+
+def _attack_names(
+    request: Request, clustered: bool, source: Classifier | None, classifier: Classifier
+) -> tuple[str, ...]:
+    allowed = ("clean", *NAMES)
+    names = request.attacks
+    if names is None:
+        names = PROTOCOLS[request.protocol] + (("transfer",) if source else ())
+        names = tuple(name for name in names if clustered or name != "pgd_paper")
+    unknown = sorted(set(names) - set(allowed))
+    if unknown or not names:
+        raise InputError(f"--attacks must be out of {', '.join(allowed)}. Received: {names}")
+    if not clustered and ("pgd_paper" in names or request.protocol == "paper"):
+        raise InputError(
+            "pgd_paper attacks the scores of clusters, which a model with a dense head lacks. "
+            f"Received: --attacks={','.join(names)}"
+        )
+    if ("transfer" in names) != (source is not None):
+        raise InputError(
+            "--attacks=transfer and --source=DIR, the workdir of the model that is attacked, "
+            "belong together"
+        )
+    if source is not None and source.image_shape != classifier.image_shape:
+        raise InputError(
+            f"--source must hold a model for images of shape {classifier.image_shape}. "
+            f"Received: {source.image_shape}"
+        )
+    return tuple(name for name in allowed if name in names)
+
+
+def _overridden(config: EvaluationConfig, request: Request) -> EvaluationConfig:
+    attack, eps = config.attack, request.eps
+    if eps is None and request.protocol == "paper":
+        eps = PAPER_EPS
     try:
-        if norm is not None:
-            attack = dataclasses.replace(attack, norm=norm)
+        if request.norm is not None:
+            attack = dataclasses.replace(attack, norm=request.norm)
         if eps is not None:
-            # A config with eps 0 has no ratio to keep; a quarter of eps is a usual step.
-            ratio = attack.step_size / attack.eps if attack.eps else 0.25
-            step_size = ratio * eps
+            step_size = attack.step_ratio * eps
             attack = dataclasses.replace(attack, eps=eps, step_size=step_size)
     except ValueError as error:
         raise InputError(f"--{error}") from error
-    return dataclasses.replace(config, attack=attack, examples=examples or config.examples)
+    examples = request.examples or config.examples
+    return dataclasses.replace(config, attack=attack, examples=examples)
 
 
-def _accuracies(
-    result: RobustnessResult, attack: PGDConfig | None, seconds: float
+def _fingerprint(
+    workdir: Workdir,
+    request: Request,
+    config: EvaluationConfig,
+    images: np.ndarray,
+    labels: np.ndarray,
 ) -> dict[str, Any]:
-    examples = len(result.robust)
+    """All that the results depend on."""
 
-    def measured(accuracy: float) -> dict[str, Any]:
-        return {"accuracy": accuracy, "interval_95": wilson_interval(accuracy, examples)}
+    def digest(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest()
 
-    attacks: dict[str, Any] = {"clean": measured(result.clean_accuracy)}
-    if attack is not None:
-        attacks["pgd"] = {
-            **measured(result.robust_accuracy),
-            "seconds": seconds,
-            "steps": attack.steps,
-            "restarts": attack.restarts,
-            "losses": list(attack.losses),
-        }
+    models = [workdir.model, *([Workdir(request.source).model] if request.source else [])]
     return {
-        "attacks": attacks,
-        "clean_accuracy": result.clean_accuracy,
-        # Without an attack nothing is known of robustness; the clean accuracy is no bound of it.
-        "worst_case_accuracy": result.robust_accuracy if attack else None,
+        "models": [digest(path.read_bytes()) for path in models],
+        "images": digest(np.ascontiguousarray(images).tobytes()),
+        "labels": digest(np.ascontiguousarray(labels).tobytes()),
+        "config": section_values(config),
+        "replicas": request.strategy,
+        "versions": versions(),
     }
 
 
 def _print(console: Console, figures: dict[str, Any], root: Path) -> None:
     console.print(f"{figures['data']}, {figures['norm']} eps {figures['eps']:.4g}")
     table = Table()
-    for column in ("attack", "accuracy", "95 % interval"):
+    for column in ("attack", "accuracy", "95 % interval", "seconds"):
         table.add_column(column)
-    for name, measured in figures["attacks"].items():
-        low, high = measured["interval_95"]
-        table.add_row(name, f"{measured['accuracy']:.2%}", f"{low:.2%} to {high:.2%}")
+    for name, entry in figures["attacks"].items():
+        low, high = entry["interval_95"]
+        seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""
+        table.add_row(name, f"{entry['accuracy']:.2%}", f"{low:.2%} to {high:.2%}", seconds)
     console.print(table)
+    for diagnostic in figures["diagnostics"]:
+        if not diagnostic["passed"]:
+            console.print(
+                f"[bold]diagnostic failed[/] {diagnostic['name']}: {diagnostic['value']:.4g}, "
+                f"at most {diagnostic['threshold']:.4g} passes ({diagnostic['meaning']})",
+                highlight=False,
+                soft_wrap=True,
+            )
     worst_case = figures["worst_case_accuracy"]
-    found = "unknown, nothing attacked" if worst_case is None else f"{worst_case:.2%}"
-    console.print(f"worst case: {found}; see {root}/robustness.json")
+    told = "unknown, nothing attacked"
+    if worst_case is not None:
+        told = f"{worst_case:.2%}, left by {figures['worst_case_attack']}"
+    console.print(f"worst case: {told}; see {root}/report.html", soft_wrap=True)

@@ -13,6 +13,15 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# A run of seconds, and attacks that are as short.
+SHORT = (
+    "--config.training.epochs=3",
+    "--config.evaluation.examples=100",
+    "--config.evaluation.apgd_steps=10",
+    "--config.evaluation.square_queries=50",
+    "--config.evaluation.paper_restarts=2",
+    "--config.evaluation.diagnostic_examples=20",
+)
 COMMANDS = ["clustr_tf.train", "clustr_tf.evaluate", "clustr_tf.certify", "export.savedmodel"]
 
 
@@ -64,6 +73,8 @@ def test_help_explains_the_flags_without_tensorflow(command, without_tensorflow,
         ("train", "epochs=3", "unexpected argument 'epochs=3'"),
         ("evaluate", "--eps=0.1", "--workdir is missing"),
         ("evaluate", "--norm=l1", "should be one of <linf|l2>"),
+        ("evaluate", "--compare", "--compare takes evaluated workdirs"),
+        ("evaluate", "--workdir=a b", "unexpected argument 'b'"),
         ("certify", "--workdir=x --radii=a/b", "a fraction such as 8/255"),
         ("certify", "--workdir=x --radii=-1", "--radii must be numbers of at least 0"),
     ],
@@ -92,7 +103,7 @@ def run(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("user")
     outputs = {}
     for command, *flags in [
-        ("clustr_tf.train", "--config.training.epochs=3", "--config.evaluation.examples=100"),
+        ("clustr_tf.train", *SHORT),
         ("clustr_tf.evaluate", "--workdir=runs/digits", "--eps=8/255", "--examples=50"),
         ("clustr_tf.certify", "--workdir=runs/digits", "--radii=0,1/1000", "--examples=60"),
         ("export.savedmodel", "--workdir=runs/digits"),
@@ -144,6 +155,110 @@ def test_evaluation_and_certification_write_their_figures(run):
     np.testing.assert_allclose(arrays["radius_linf"], arrays["radius_l2"] / 8, rtol=1e-6)
 
 
+def test_an_evaluation_has_every_attack_diagnostic_and_the_report(run):
+    root = run[0] / "runs" / "digits"
+    robustness = json.loads((root / "robustness.json").read_text())
+    assert list(robustness["attacks"]) == ["clean", "pgd", "pgd_paper", "ensemble"]
+    assert robustness["command"].endswith(
+        "clustr_tf.evaluate --workdir=runs/digits --eps=8/255 --examples=50"
+    )
+    weakest = min(figures["accuracy"] for figures in robustness["attacks"].values())
+    assert robustness["worst_case_accuracy"] <= weakest <= robustness["clean_accuracy"]
+    assert [diagnostic["name"] for diagnostic in robustness["diagnostics"]] == [
+        *("zero gradients", "square beats PGD", "large eps", "more steps", "random noise", "scale"),
+        *("losses disagree", "silent success", "masking gap"),
+    ]
+    arrays = np.load(root / "robustness.npz", allow_pickle=False)
+    curve = robustness["curve"]
+    assert curve["eps"][0] == 0
+    for name in ("pgd", "pgd_paper"):
+        left = [np.mean(arrays[f"smallest_eps_{name}"] > np.float32(eps)) for eps in curve["eps"]]
+        assert curve["attacks"][name]["accuracy"] == pytest.approx(left)
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert page.lstrip().startswith("<!doctype html>")
+    assert not (root / "evaluation").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_evaluation_resumes_to_the_very_same_file(run, tmp_path):
+    """Interrupted once it has remembered three batches; the seed decides everything."""
+    shutil.copytree(run[0] / "runs" / "digits", tmp_path / "runs" / "digits")
+    copy = tmp_path / "runs" / "digits"
+    expected = dict(np.load(copy / "robustness.npz", allow_pickle=False))
+    (copy / "robustness.npz").unlink()
+    flags = ("--workdir=runs/digits", "--eps=8/255", "--examples=50")
+    with subprocess.Popen(
+        _arguments("clustr_tf.evaluate", *flags),
+        cwd=tmp_path,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while len(list((copy / "evaluation").glob("[!.]*.npz"))) < 3 and process.poll() is None:
+            os.sched_yield()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate()
+    assert process.returncode == 130, stderr
+    assert not (copy / "robustness.npz").exists()
+    remembered = {path: path.stat().st_mtime_ns for path in (copy / "evaluation").glob("[!.]*.npz")}
+    assert len(remembered) >= 3
+    finished = _run("clustr_tf.evaluate", *flags, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    found = np.load(copy / "robustness.npz", allow_pickle=False)
+    assert set(found.files) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, name)
+
+
+def test_the_papers_protocol_is_told_apart_and_compared(run, tmp_path):
+    """Four radii, the published attack alone; then both evaluations on one page."""
+    shutil.copytree(run[0] / "runs" / "digits", tmp_path / "paper")
+    shutil.copytree(run[0] / "runs" / "digits", tmp_path / "adaptive")
+    finished = _run(
+        "clustr_tf.evaluate", "--workdir=paper", "--protocol=paper", "--examples=30", cwd=tmp_path
+    )
+    assert finished.returncode == 0, finished.stderr
+    robustness = json.loads((tmp_path / "paper" / "robustness.json").read_text())
+    assert list(robustness["attacks"]) == ["clean", "pgd_paper"]
+    assert robustness["eps"] == 8 / 255
+    radii = [0, 2 / 255, 8 / 255, 16 / 255, 25.5 / 255]
+    assert robustness["curve"]["eps"] == pytest.approx(radii)
+    assert robustness["attacks"]["pgd_paper"]["losses"] == ["ce on exp(log-scores)"]
+    compared = _run("clustr_tf.evaluate", "--compare", "paper", "adaptive", cwd=tmp_path)
+    assert compared.returncode == 0, compared.stderr
+    assert (tmp_path / "comparison.html").stat().st_size > 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("flag", "line"),
+    [
+        ("--attacks=pdg", "--attacks must be out of clean, pgd, pgd_paper"),
+        ("--attacks=transfer", "--attacks=transfer and --source=DIR"),
+        ("--source=nowhere", "nowhere/model.keras is missing"),
+    ],
+)
+def test_an_impossible_evaluation_is_refused_in_one_line(run, flag, line):
+    finished = _run("clustr_tf.evaluate", "--workdir=runs/digits", flag, cwd=run[0])
+    assert finished.returncode == 2, finished.stderr
+    assert line in finished.stderr.splitlines()[-1]
+    assert "Traceback" not in finished.stderr
+
+
+def test_transfer_takes_the_other_models_images(run, tmp_path):
+    """From a model to itself: what its own PGD on the margin breaks."""
+    shutil.copytree(run[0] / "runs" / "digits", tmp_path / "copy")
+    finished = _run(
+        "clustr_tf.evaluate",
+        *("--workdir=copy", "--source=copy", "--attacks=pgd,transfer", "--examples=50"),
+        cwd=tmp_path,
+    )
+    assert finished.returncode == 0, finished.stderr
+    arrays = np.load(tmp_path / "copy" / "robustness.npz", allow_pickle=False)
+    assert arrays["broken_transfer"].any()
+    assert not (arrays["broken_transfer"] & ~arrays["broken_pgd"]).any()
+
+
 def test_without_an_attack_no_worst_case_is_claimed(run, tmp_path):
     shutil.copytree(run[0] / "runs" / "digits", tmp_path / "copy")
     finished = _run(
@@ -191,17 +306,12 @@ def test_the_same_command_again_changes_no_figure_and_another_config_is_refused(
     cwd = run[0]
     root = cwd / "runs" / "digits"
     metrics = (root / "metrics.csv").read_bytes()
-    again = _run(
-        "clustr_tf.train",
-        "--config.training.epochs=3",
-        "--config.evaluation.examples=100",
-        cwd=cwd,
-    )
+    again = _run("clustr_tf.train", *SHORT, cwd=cwd)
     assert again.returncode == 0, again.stderr
     assert (root / "metrics.csv").read_bytes() == metrics
     other = _run("clustr_tf.train", "--config.training.epochs=4", cwd=cwd)
     assert other.returncode == 2
-    assert "evaluation.examples, training.epochs" in other.stderr
+    assert "evaluation.square_queries, training.epochs" in other.stderr
 
 
 def test_evaluating_before_training_says_what_to_do(tmp_path):

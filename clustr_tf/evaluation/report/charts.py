@@ -1,0 +1,232 @@
+"""The report's charts as plotly figures; the page adds the ground's colours when it draws them."""
+
+import html
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from clustr_tf.evaluation.report.palette import DASHES, SYMBOLS, colour
+from clustr_tf.evaluation.report.reading import Evaluation
+from clustr_tf.evaluation.report.words import attack_name, norm_name, percent
+
+_LONGEST_NAME = 28  # characters; longer ones would push the chart off a phone
+_LEGEND_CLASSES = 20  # a longer legend explains nothing
+
+
+def accuracy_chart(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Accuracy against eps for each attack, certified accuracy beside it where the norms agree.
+
+    Args:
+        evaluation: whose curves to draw.
+
+    Returns:
+        The figure as JSON values; None without a curve.
+
+    Example:
+        >>> accuracy_chart(evaluation)["data"][0]["name"]  # "PGD"
+    """
+    curve, certified = evaluation.get("curve"), evaluation.get("certified")
+    if not curve:
+        return None
+    figure = _empty_chart(f"{norm_name(evaluation.figures['norm'])} radius eps (pixels in [0, 1])")
+    for index, (name, series) in enumerate(curve["attacks"].items()):
+        _add_series(figure, attack_name(name), curve["eps"], series, index)
+    if certified and certified["norm"] == evaluation.figures["norm"]:
+        _add_proof(figure, "proved", certified, len(curve["attacks"]))
+    figure.add_vline(x=evaluation.figures["eps"], line={"width": 1, "dash": "dot", "color": "gray"})
+    return _values(figure)
+
+
+def certified_chart(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Certified accuracy against radius, on its own axis.
+
+    Args:
+        evaluation: whose certificates to draw.
+
+    Returns:
+        The figure as JSON values; None without certificates.
+    """
+    certified = evaluation.get("certified")
+    if not certified:
+        return None
+    figure = _empty_chart(f"{norm_name(certified['norm'])} radius (pixels in [0, 1])")
+    _add_proof(figure, "proved", certified, 0)
+    return _values(figure)
+
+
+def comparison_chart(evaluations: Sequence[Evaluation], names: Sequence[str]) -> dict[str, Any]:
+    """The lowest measured curve of every evaluation, and what is proved where norms agree.
+
+    Args:
+        evaluations: of one norm; those without a curve are left out.
+        names: what to call each.
+
+    Returns:
+        The figure as JSON values.
+    """
+    figure = _empty_chart(
+        f"{norm_name(evaluations[0].figures['norm'])} radius eps (pixels in [0, 1])"
+    )
+    for index, (evaluation, name) in enumerate(zip(evaluations, names, strict=True)):
+        curve, certified = evaluation.get("curve"), evaluation.get("certified")
+        if curve and curve["attacks"]:
+            attacks = curve["attacks"]
+            lowest = min(attacks, key=lambda attack: float(np.mean(attacks[attack]["accuracy"])))
+            title = f"{name} · {attack_name(lowest)}"
+            _add_series(figure, title, curve["eps"], attacks[lowest], index)
+        if certified and certified["norm"] == evaluation.figures["norm"]:
+            _add_proof(figure, f"{name} · proved", certified, index, listed=False)
+    return _values(figure)
+
+
+def map_chart(evaluation: Evaluation) -> dict[str, Any] | None:
+    """The embedding map: images by class, hollow where an attack broke them, and centroids.
+
+    Args:
+        evaluation: whose map to draw.
+
+    Returns:
+        The figure as JSON values; `customdata` of an image is its place on the sheet and what to
+        say of it. None without a map.
+    """
+    if not evaluation.has_map:
+        return None
+    arrays, classes = evaluation.arrays, evaluation.figures["classes"]
+    rows, points = arrays["map_rows"], arrays["map_points"]
+    labels, robust = arrays["labels"][rows], arrays["robust"][rows]
+    told = [
+        f"{classes[label]}: {_fate(evaluation, row)}"
+        for label, row in zip(labels, rows, strict=True)
+    ]
+    figure = go.Figure()
+    for label, name in enumerate(classes):
+        # The mark of the first one stands in the legend.
+        mine = np.flatnonzero(labels == label)
+        mine = mine[np.argsort(~robust[mine], kind="stable")]
+        if len(mine):
+            figure.add_scatter(
+                x=points[mine, 0].tolist(),
+                y=points[mine, 1].tolist(),
+                customdata=[[int(index), told[index]] for index in mine],
+                name=_safe(name),
+                mode="markers",
+                marker={
+                    "size": 8,
+                    "symbol": [
+                        SYMBOLS[label // 10 % len(SYMBOLS)] + ("" if kept else "-open")
+                        for kept in robust[mine]
+                    ],
+                    "color": colour(label),
+                    "line": {"width": 1.2},
+                },
+                hoverinfo="none",
+            )
+    _add_centroids(figure, evaluation)
+    explained = arrays["map_explained"]
+    figure.update_layout(
+        xaxis_title=f"1st direction ({explained[0]:.0%} of variance)",
+        yaxis_title=f"2nd direction ({explained[1]:.0%})",
+        showlegend=len(classes) <= _LEGEND_CLASSES,
+        hovermode="closest",
+    )
+    return _values(figure)
+
+
+def _fate(evaluation: Evaluation, row: int) -> str:
+    predicted = evaluation.arrays["clean_predictions"][row]
+    if predicted != evaluation.arrays["labels"][row]:
+        return f"taken for {evaluation.figures['classes'][predicted]}"
+    if evaluation.get("worst_case_accuracy") is None:
+        return "not attacked"
+    return "withstood every attack" if evaluation.arrays["robust"][row] else "broken by an attack"
+
+
+def _add_centroids(figure: go.Figure, evaluation: Evaluation) -> None:
+    centroids = evaluation.arrays["map_centroids"]
+    labels = evaluation.arrays["map_centroid_labels"]
+    classes = evaluation.figures["classes"]
+    figure.add_scatter(
+        x=centroids[:, 0].tolist(),
+        y=centroids[:, 1].tolist(),
+        text=[f"centroid of {_safe(classes[label])}" for label in labels],
+        name="centroids",
+        showlegend=False,
+        mode="markers",
+        marker={
+            "size": 16,
+            "symbol": "star",
+            "color": [colour(int(label)) for label in labels],
+            "line": {"width": 1.5, "color": "gray"},
+        },
+        hovertemplate="%{text}<extra></extra>",
+    )
+
+
+def _empty_chart(title: str) -> go.Figure:
+    return go.Figure(
+        layout={
+            "xaxis": {"title": {"text": title}, "rangemode": "tozero"},
+            "yaxis": {"title": {"text": "accuracy"}, "tickformat": ".0%", "range": [-0.02, 1.02]},
+            "hovermode": "closest",
+            "showlegend": True,
+        }
+    )
+
+
+def _add_series(
+    figure: go.Figure, name: str, radii: Sequence[float], series: dict[str, Any], index: int
+) -> None:
+    lows, highs = zip(*series["interval_95"], strict=True) if radii else ((), ())
+    figure.add_scatter(
+        x=[*radii, *reversed(radii)],
+        y=[*highs, *reversed(lows)],
+        fill="toself",
+        fillcolor=colour(index, 0.14),
+        line={"width": 0},
+        mode="lines",
+        hoverinfo="skip",
+        showlegend=False,
+        legendgroup=name,
+        name=f"{_safe(name)}, 95 % interval",
+    )
+    figure.add_scatter(
+        x=list(radii),
+        y=list(series["accuracy"]),
+        text=[f"{percent(low)} to {percent(high)}" for low, high in series["interval_95"]],
+        name=_safe(name),
+        legendgroup=name,
+        mode="lines+markers",
+        line={"color": colour(index), "width": 2.2, "dash": DASHES[index % len(DASHES)]},
+        marker={"size": 7, "symbol": SYMBOLS[index % len(SYMBOLS)]},
+        hovertemplate="%{fullData.name} at %{x:.4g}: %{y:.2%}<br>95 %: %{text}<extra></extra>",
+    )
+
+
+def _add_proof(
+    figure: go.Figure, name: str, certified: dict[str, Any], index: int, listed: bool = True
+) -> None:
+    """Between two radii of the grid only the accuracy at the larger one is proved: steps."""
+    figure.add_scatter(
+        showlegend=listed,
+        x=list(certified["radius"]),
+        y=list(certified["accuracy"]),
+        name=_safe(name),
+        mode="lines",
+        line={"color": colour(index), "width": 2.2, "shape": "vh", "dash": "dot"},
+        hovertemplate="%{fullData.name} at %{x:.4g}: %{y:.2%}<extra></extra>",
+    )
+
+
+def _safe(name: str) -> str:
+    """Plotly reads text as HTML of its own."""
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return html.escape(shown, quote=False)
+
+
+def _values(figure: go.Figure) -> dict[str, Any]:
+    # The page brings its own template, which follows its light and dark ground.
+    figure.layout.template = go.layout.Template()
+    return dict(json.loads(figure.to_json()))

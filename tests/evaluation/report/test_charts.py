@@ -1,0 +1,112 @@
+"""The charts hold the figures of robustness.json and robustness.npz, no others."""
+
+import numpy as np
+import pytest
+
+from clustr_tf.evaluation.report import read_evaluation
+from clustr_tf.evaluation.report.charts import (
+    accuracy_chart,
+    certified_chart,
+    comparison_chart,
+    map_chart,
+)
+
+
+@pytest.fixture
+def evaluation(write_workdir, tmp_path):
+    return read_evaluation(write_workdir(tmp_path))
+
+
+def _traces(chart):
+    return {trace["name"]: trace for trace in chart["data"]}
+
+
+def test_curves_and_bands_equal_the_figures(evaluation):
+    traces = _traces(accuracy_chart(evaluation))
+    curve = evaluation.figures["curve"]
+    names = {"pgd": "PGD", "pgd_paper": "Paper's protocol", "ensemble": "Ensemble"}
+    assert set(traces) == {
+        *names.values(),
+        *(f"{n}, 95 % interval" for n in names.values()),
+        "proved",
+    }
+    for name, shown in names.items():
+        series = curve["attacks"][name]
+        assert traces[shown]["x"] == curve["eps"]
+        assert traces[shown]["y"] == series["accuracy"]
+        # Along the upper edge and back along the lower one.
+        lows, highs = zip(*series["interval_95"], strict=True)
+        band = traces[f"{shown}, 95 % interval"]
+        assert band["y"] == [*highs, *reversed(lows)]
+        assert band["x"] == [*curve["eps"], *reversed(curve["eps"])]
+
+
+def test_what_is_proved_stands_on_the_same_axes_only_in_the_same_norm(
+    write_workdir, evaluation, tmp_path
+):
+    proved = _traces(accuracy_chart(evaluation))["proved"]
+    certified = evaluation.figures["certified"]
+    assert (proved["x"], proved["y"]) == (certified["radius"], certified["accuracy"])
+
+    def edit(figures, arrays):
+        figures["certified"]["norm"] = "l2"
+
+    other = read_evaluation(write_workdir(tmp_path / "l2", edit))
+    assert "proved" not in _traces(accuracy_chart(other))
+    chart = certified_chart(other)
+    assert _traces(chart)["proved"]["y"] == certified["accuracy"]
+    assert "ℓ₂" in chart["layout"]["xaxis"]["title"]["text"]
+
+
+def test_every_point_of_the_map_is_its_image(evaluation):
+    arrays, classes = evaluation.arrays, evaluation.figures["classes"]
+    *groups, centroids = map_chart(evaluation)["data"]
+    shown = {}
+    for group in groups:
+        for x, y, (index, told), symbol in zip(
+            group["x"], group["y"], group["customdata"], group["marker"]["symbol"], strict=True
+        ):
+            row = arrays["map_rows"][index]
+            assert group["name"] == classes[arrays["labels"][row]]
+            assert told.startswith(f"{group['name']}: ")
+            assert symbol.endswith("-open") != arrays["robust"][row]
+            shown[index] = (x, y)
+    expected = dict(enumerate(map(tuple, arrays["map_points"].tolist())))
+    assert shown == expected
+    np.testing.assert_allclose(
+        np.stack([centroids["x"], centroids["y"]], axis=1), arrays["map_centroids"], rtol=1e-6
+    )
+
+
+def test_a_comparison_shows_the_lowest_curve_of_each(write_workdir, evaluation, tmp_path):
+    weak = read_evaluation(write_workdir(tmp_path / "weak", strength=0.05))
+    traces = _traces(comparison_chart([evaluation, weak], ["a", "b"]))
+    for name, source in (("a", evaluation), ("b", weak)):
+        series = source.figures["curve"]["attacks"]["ensemble"]
+        assert traces[f"{name} · Ensemble"]["y"] == series["accuracy"]
+    assert not any("Paper" in name for name in traces)
+
+
+def test_names_are_text_and_no_markup(write_workdir, tmp_path):
+    """Plotly would make tags of them."""
+
+    def edit(figures, arrays):
+        figures["classes"][0] = '<a href="https://example.org">x</a>'
+        figures["classes"][1] = "y" * 100
+
+    chart = map_chart(read_evaluation(write_workdir(tmp_path, edit)))
+    names = [trace["name"] for trace in chart["data"]]
+    assert names[0].startswith("&lt;a href=")
+    assert len(names[1]) < 30
+
+
+def test_without_its_part_a_chart_is_none(write_workdir, tmp_path):
+    def edit(figures, arrays):
+        figures.update(curve=None, certified=None)
+        for name in [name for name in arrays if name.startswith("map")]:
+            del arrays[name]
+
+    evaluation = read_evaluation(write_workdir(tmp_path, edit))
+    assert accuracy_chart(evaluation) is None
+    assert certified_chart(evaluation) is None
+    assert map_chart(evaluation) is None

@@ -1,0 +1,121 @@
+"""The page as a file: complete, self-contained, and names stay text."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from clustr_tf.evaluation.report import read_evaluation, write_report
+
+ROOT = Path(__file__).parents[3]
+INJECTION = "<script>alert('\"&x')</script>"
+
+
+def _body(path):
+    """The page without the scripts, which are not text."""
+    page = path.read_text(encoding="utf-8")
+    return re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_names_from_files_are_escaped_everywhere(write_workdir, tmp_path):
+    def edit(figures, arrays):
+        figures["classes"] = [f"{INJECTION}{index}" for index in range(10)]
+        for key in ("command", "model", "data", "worst_case_attack"):
+            figures[key] = INJECTION
+        figures["attacks"][INJECTION] = figures["attacks"].pop("ensemble")
+        figures["masking_gap"] = None
+        figures["per_class"][0]["name"] = INJECTION
+        figures["diagnostics"][-1].update(name=INJECTION, meaning=INJECTION)
+        figures["certified"]["classifier"] = INJECTION
+        figures["config"] = {INJECTION: INJECTION}
+        figures["versions"] = {INJECTION: INJECTION}
+
+    folder = write_workdir(tmp_path / "<script>alert(1)<", edit)
+    evaluation = read_evaluation(folder)
+    for pages in ([evaluation], [evaluation, evaluation]):
+        write_report(tmp_path / "report.html", pages)
+        page = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert(&#39;" in page
+
+
+def test_the_page_names_no_other_address(write_workdir, tmp_path):
+    write_report(tmp_path / "report.html", [read_evaluation(write_workdir(tmp_path))])
+    body = _body(tmp_path / "report.html")
+    assert not re.search(r"(src|href)=\"(?!data:|#)", body)
+    assert not re.search(r"url\((?!\"data:)", body)
+    assert "http" not in body.replace("http-equiv", "")
+    assert "default-src 'none'" in body
+    assert (tmp_path / "report.html").stat().st_size < 6e6
+
+
+def test_parts_that_were_not_measured_say_how_to_get_them(write_workdir, tmp_path):
+    def edit(figures, arrays):
+        for key in ("curve", "certified", "masking_gap", "per_class", "diagnostics"):
+            del figures[key]
+        for name in [name for name in arrays if name.startswith(("map", "gallery"))]:
+            del arrays[name]
+
+    folder = write_workdir(tmp_path / "a run", edit)
+    write_report(tmp_path / "report.html", [read_evaluation(folder)])
+    body = _body(tmp_path / "report.html")
+    assert body.count('class="missing"') == 7
+    assert f"clustr_tf.certify --workdir=&#39;{folder}&#39;" in body
+    assert "--attacks=clean,pgd,pgd_paper,ensemble" in body
+
+
+def test_a_model_that_nothing_attacked_has_no_worst_case(write_workdir, tmp_path):
+    def edit(figures, arrays):
+        figures["attacks"] = {"clean": figures["attacks"]["clean"]}
+        for key in ("accuracy", "interval_95", "attack"):
+            figures[f"worst_case_{key}"] = None
+
+    write_report(tmp_path / "report.html", [read_evaluation(write_workdir(tmp_path, edit))])
+    assert "Worst-case accuracy unknown" in _body(tmp_path / "report.html")
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_a_failed_diagnostic_warns_at_the_top(write_workdir, tmp_path, failed):
+    def edit(figures, arrays):
+        figures["diagnostics"][-1]["passed"] = not failed
+
+    write_report(tmp_path / "report.html", [read_evaluation(write_workdir(tmp_path, edit))])
+    body = _body(tmp_path / "report.html")
+    assert ("Do not trust these figures yet" in body.partition("<section>")[0]) == failed
+
+
+def test_one_sheet_of_thumbnails_serves_all_of_a_comparison(write_workdir, tmp_path):
+    evaluations = [
+        read_evaluation(write_workdir(tmp_path / str(strength), strength=strength))
+        for strength in (0.1, 0.2, 0.3)
+    ]
+    write_report(tmp_path / "page.html", evaluations)
+    body = _body(tmp_path / "page.html")
+    assert body.count('data-sheet="0"') == 3
+    assert ".sheet-1 " not in body
+
+
+def test_folders_of_one_name_are_told_apart(write_workdir, tmp_path):
+    folders = [write_workdir(tmp_path / parent / "run") for parent in ("a", "b")]
+    write_report(tmp_path / "page.html", [read_evaluation(folder) for folder in folders])
+    body = _body(tmp_path / "page.html")
+    assert all(f">{folder}</a>" in body for folder in folders)
+
+
+def test_nothing_to_report_is_refused_and_the_old_page_stays(tmp_path):
+    (tmp_path / "report.html").write_text("old")
+    with pytest.raises(ValueError, match="evaluations must hold at least one"):
+        write_report(tmp_path / "report.html", [])
+    assert (tmp_path / "report.html").read_text() == "old"
+
+
+def test_a_wheel_will_contain_the_templates():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    package = ROOT / "clustr_tf/evaluation/report"
+    patterns = settings["tool"]["setuptools"]["package-data"]["clustr_tf.evaluation.report"]
+    packed = {path for pattern in patterns for path in package.glob(pattern)}
+    assert packed == {
+        path for path in package.rglob("*") if path.suffix in (".html", ".css", ".js")
+    }
+    assert len(packed) >= 3
