@@ -13,6 +13,7 @@ FOLDERS = sorted({path.parent for top in PACKAGES for path in (ROOT / top).rglob
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
+    "art": "adversarial-robustness-toolbox",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
 }

@@ -1,0 +1,72 @@
+"""The published failure in small: which attacks a clustering head fools, and which it does not.
+
+    python -m benchmarks.masking --workdir=runs/digits
+    python -m benchmarks.masking --workdir=runs/cifar_thin --examples=200
+
+Attacks a finished ClusTR model as it is, and with sigma^2 divided by 300. That changes hardly any
+prediction, but log-scores become so large that cross-entropy saturates, too. Prints a table of the
+accuracies that the attacks leave.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from absl import app, flags
+
+from clustr_tf.attacks import RobustnessEvaluator
+from clustr_tf.datasets import load_dataset
+from clustr_tf.evaluation.attacking import Examples
+from clustr_tf.evaluation.memory import Memory
+from clustr_tf.evaluation.suite import ENSEMBLE, build_stages
+from clustr_tf.workdir import Workdir
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "a finished run with a clustering head")
+_EXAMPLES = flags.DEFINE_integer("examples", 360, "the first so many test images")
+_DIVISORS = (1, 300)
+_LOSSES = ("ce", "margin", "dlr")
+_COLUMNS = {
+    "paper's protocol": ("pgd_paper",),
+    **{f"PGD, {loss}": (f"pgd_{loss}",) for loss in _LOSSES},
+    "ensemble": ENSEMBLE,
+}
+
+
+def accuracies(workdir: Workdir, divisor: float, folder: Path) -> list[float]:
+    """Clean accuracy and what each attack leaves, with sigma^2 divided."""
+    experiment, classifier = workdir.experiment(), workdir.load_classifier()
+    head = classifier.head
+    head.set_clusters(np.array(head.centroids), np.array(head.variance) / divisor)
+    dataset = load_dataset(experiment.dataset)
+    config = experiment.evaluation
+    attack = dataclasses.replace(config.attack, losses=_LOSSES)
+    config = dataclasses.replace(config, attack=attack)
+    shape = classifier.image_shape
+    stages = build_stages(classifier, shape, dataset.num_classes, config)
+    examples = Examples(
+        RobustnessEvaluator(classifier, shape, stages, config.batch_size),
+        dataset.test_images[: _EXAMPLES.value],
+        dataset.test_labels[: _EXAMPLES.value],
+        experiment.training.seed,
+        Memory(folder, {}),
+    )
+    found = [examples.attacked(name, names, attack.eps) for name, names in _COLUMNS.items()]
+    left = [np.mean(examples.correct & ~outcome.any_broken) for outcome in found]
+    return [float(np.mean(examples.correct)), *map(float, left)]
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the table as Markdown."""
+    del arguments
+    print(f"| sigma^2 | clean | {' | '.join(_COLUMNS)} |")
+    print("| --- " * (len(_COLUMNS) + 2) + "|")
+    for divisor in _DIVISORS:
+        with tempfile.TemporaryDirectory() as folder:
+            shares = accuracies(Workdir(Path(_WORKDIR.value)), divisor, Path(folder))
+        cells = " | ".join(f"{100 * share:.1f} %" for share in shares)
+        print(f"| {'as trained' if divisor == 1 else f'/ {divisor}'} | {cells} |", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
