@@ -10,7 +10,7 @@ from clustr_tf.backbones import BackboneConfig
 from clustr_tf.datasets import Dataset, DatasetConfig
 from clustr_tf.errors import InputError
 from clustr_tf.evaluation.settings import EvaluationConfig
-from clustr_tf.objectives import ObjectiveConfig
+from clustr_tf.objectives import ObjectiveConfig, build_objective
 from clustr_tf.sections import read_section, section_values
 from clustr_tf.training.settings import (
     ClusteringConfig,
@@ -45,6 +45,14 @@ class Experiment:
                 "images. Received: 0"
             )
 
+    @property
+    def batch_size(self) -> int:
+        """The images of one replica's batch; a neighbourhood with small clusters has fewer."""
+        neighbourhood = self.clustering.clusters_per_batch * self.clustering.examples_per_cluster
+        if build_objective(self.objective).clustered:
+            return neighbourhood
+        return self.training.batch_size or neighbourhood
+
 
 def read_experiment(config: Mapping[str, Any]) -> Experiment:
     """Checks a resolved config file.
@@ -73,8 +81,8 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
 
     Raises:
         InputError: if there is but one class; if K exceeds the smallest class of the images that
-            are left to train on, M the clusters a neighbourhood can have, or L the number of
-            clusters.
+            are left to train on, M the clusters a neighbourhood can have, L the number of
+            clusters, or the shuffled batch of a method without clusters the training images.
 
     Example:
         >>> check_fits(experiment, load_dataset(experiment.dataset))
@@ -107,6 +115,12 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
                 f"config.{path} must be at most {per_class * classes}, the number of clusters. "
                 f"Received: {nearest}"
             )
+    batch_size, images = experiment.batch_size, len(dataset.train_labels)
+    if not build_objective(experiment.objective).clustered and batch_size > images:
+        raise InputError(
+            f"config.training.batch_size must be at most {images}, the number of training images "
+            f"of {dataset.name}. Received: {batch_size}"
+        )
 
 
 def changed_fields(old: Experiment, new: Experiment) -> list[str]:

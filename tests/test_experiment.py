@@ -61,6 +61,25 @@ def test_only_the_images_left_to_train_on_count_for_k():
         check_fits(experiment, load_dataset(experiment.dataset))
 
 
+@pytest.mark.parametrize("field", ["training.batch_size", "clustering.examples_per_cluster"])
+def test_shuffled_batches_larger_than_the_training_data_are_refused(field):
+    """1,300 images are left to train on; without a batch size it is M * D, here M = 13."""
+    largest = 1300 if field == "training.batch_size" else 100
+    experiments = []
+    for value in (largest, largest + 1):
+        config = _config(field, value)
+        config["clustering"]["clusters_per_batch"] = 13
+        config["objective"]["name"] = "nominal"
+        experiments.append(read_experiment(config))
+    fitting, large = experiments
+    dataset = load_dataset(fitting.dataset)
+    check_fits(fitting, dataset)
+    assert fitting.batch_size == 1300
+    line = rf"^config\.training\.batch_size must be at most 1300, .* {large.batch_size}$"
+    with pytest.raises(InputError, match=line):
+        check_fits(large, dataset)
+
+
 def test_one_class_is_refused():
     experiment = read_experiment(digits.get_config().to_dict())
     dataset = load_dataset(experiment.dataset)

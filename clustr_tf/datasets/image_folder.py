@@ -22,6 +22,7 @@ def image_folder(data_dir: str | None, image_size: tuple[int, int] | None = None
     """Images of a folder or of an archive, which is read without unpacking it to the disk.
 
     Classes are the sorted folder names of train/; images are sorted by class, then by file name.
+    The test images are shuffled after that, always alike: the first of them stand for all classes.
 
     Args:
         data_dir: a folder with train/CLASS/NAME and test/CLASS/NAME, or an archive (`ARCHIVES`)
@@ -48,6 +49,8 @@ def image_folder(data_dir: str | None, image_size: tuple[int, int] | None = None
     class_names = _check_classes(source, train, test)
     train_images, train_labels = _in_order(train, class_names)
     test_images, test_labels = _in_order(test, class_names)
+    # Evaluations take the first test images: sorted, those would be of the first classes only.
+    order = np.random.default_rng(0).permutation(len(test_labels))
     mean, std = _pixel_statistics(source, train_images)
     return Dataset(
         name=_stem(source),
@@ -55,8 +58,8 @@ def image_folder(data_dir: str | None, image_size: tuple[int, int] | None = None
         train_labels=train_labels,
         validation_images=train_images[:0],
         validation_labels=train_labels[:0],
-        test_images=test_images,
-        test_labels=test_labels,
+        test_images=test_images[order],
+        test_labels=test_labels[order],
         class_names=class_names,
         mean=mean,
         std=std,

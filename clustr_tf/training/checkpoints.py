@@ -138,15 +138,15 @@ def save_checkpoint(folder: Path, state: TrainingState) -> Path:
     path = folder / state.name
     write_arrays(path, state.arrays())
     others = [other for other in _newest_first(folder) if other != path]
-    # Newer ones than the present state were passed over when it was read: they are damaged.
-    before = [other for other in others if other.name < path.name]
-    for other in set(others) - set(before[:1]):
+    for other in others[1:]:
         other.unlink()
     return path
 
 
 def read_checkpoint(folder: Path) -> dict[str, np.ndarray] | None:
     """Reads the newest intact checkpoint; warns if it has to pass over damaged ones.
+
+    Those are renamed: they must not count as the one that `save_checkpoint` keeps besides.
 
     Args:
         folder: where checkpoints lie; it need not exist.
@@ -158,22 +158,28 @@ def read_checkpoint(folder: Path) -> dict[str, np.ndarray] | None:
         RunError: if there are checkpoints and all are damaged: to start anew unasked would
             overwrite what may still be rescued.
     """
-    damaged = []
+    damaged: dict[Path, str] = {}
     for path in _newest_first(folder):
         try:
             arrays = read_arrays(path)
         except ValueError as error:
-            damaged.append(f"{path.name} ({error})")
+            damaged[path] = f"{path.name} ({error})"
             continue
         if damaged:
             _logger.warning(
-                "damaged in %s: %s; %s is used instead", folder, ", ".join(damaged), path.name
+                "damaged in %s, renamed to damaged-*: %s; %s is used instead",
+                folder,
+                ", ".join(damaged.values()),
+                path.name,
             )
+        for other in damaged:
+            other.rename(other.with_name(f"damaged-{other.name}"))
         return arrays
     if damaged:
         raise RunError(
-            f"Every checkpoint in {folder} is damaged: {', '.join(damaged)}. Nothing is left to "
-            "resume from: train anew in another --workdir, or delete that folder to start over"
+            f"Every checkpoint in {folder} is damaged: {', '.join(damaged.values())}. "
+            "Nothing is left to resume from: train anew in another --workdir, or delete that "
+            "folder to start over"
         )
     return None
 

@@ -142,12 +142,12 @@ class _Trainer:
             history=[],
             progress=EpochProgress(),
             perturbation=no_perturbation(
-                self._objective, self._batch_size() * replicas.count, dataset.image_shape
+                self._objective, self._experiment.batch_size * replicas.count, dataset.image_shape
             ),
         )
         if checkpoint is not None:
             self.state.restore(checkpoint)
-            self.state.fit_to(replicas.count, self._batch_size())
+            self.state.fit_to(replicas.count, self._experiment.batch_size)
             record.resume(self.state)
             self._last_good = self.state.name
         shares = np.split(self.state.perturbation, replicas.count)
@@ -335,7 +335,7 @@ class _Trainer:
         """The source of batches, its clusters found anew unless a checkpoint has them."""
         labels, seed = self._dataset.train_labels, self._experiment.training.seed
         if not self._objective.clustered:
-            return ShuffledBatches(labels, self._batch_size(), seed)
+            return ShuffledBatches(labels, self._experiment.batch_size, seed)
         if checkpoint is None:
             clusters = self._cluster(self._embed(self._dataset.train_images), seed)
             assignments, centroids = clusters.assignments, clusters.centroids
@@ -352,18 +352,11 @@ class _Trainer:
             seed=seed,
         )
 
-    def _batch_size(self) -> int:
-        clustering = self._experiment.clustering
-        neighbourhood = clustering.clusters_per_batch * clustering.examples_per_cluster
-        if self._objective.clustered:
-            return neighbourhood
-        return self._experiment.training.batch_size or neighbourhood
-
     def _steps_done(self) -> int:
         return self.state.epoch * self._steps_per_epoch() + self.state.progress.step
 
     def _steps_per_epoch(self) -> int:
-        step_size = self._batch_size() * self._replicas.count
+        step_size = self._experiment.batch_size * self._replicas.count
         whole_batches = len(self._dataset.train_labels) // step_size
         return self._experiment.training.steps_per_epoch or max(whole_batches, 1)
 

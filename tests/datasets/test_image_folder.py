@@ -50,8 +50,8 @@ def _check(dataset):
     assert dataset.image_shape == (3, 2, 1)
     np.testing.assert_array_equal(dataset.train_images[:, 0, 0, 0], [0, 1, 50, 51, 52])
     np.testing.assert_array_equal(dataset.train_labels, [0, 0, 1, 1, 1])
-    np.testing.assert_array_equal(dataset.test_images[:, 0, 0, 0], [100, 150])
-    np.testing.assert_array_equal(dataset.test_labels, [0, 1])
+    assert sorted(dataset.test_labels) == [0, 1]
+    np.testing.assert_array_equal(dataset.test_images[:, 0, 0, 0], 100 + 50 * dataset.test_labels)
     assert (dataset.train_images.dtype, dataset.train_labels.dtype) == (np.uint8, np.int64)
     assert dataset.validation_images.shape == (0, 3, 2, 1)
 
@@ -73,6 +73,21 @@ def test_an_archive_with_or_without_a_top_folder_in_any_order(tmp_path, image_fi
     dataset = _load(_archive(tmp_path / f"Mine.v1{ending}", shuffled, top))
     assert dataset.name == "Mine.v1"
     _check(dataset)
+
+
+def test_the_first_test_images_are_of_all_classes(tmp_path, encode):
+    """Of 3 classes with 40 images; sorted, the first 40 would be those of the first class."""
+    names = [f"{name}/{number:02}.png" for name in "abc" for number in range(40)]
+    images = {f"test/{name}": [[value, value]] for value, name in enumerate(names)}
+    images |= {f"train/{name}/0.png": [[0, 1]] for name in "abc"}
+    files = {name: encode(np.array(pixels, np.uint8)) for name, pixels in images.items()}
+    dataset = _load(_folder(tmp_path / "mine", files))
+    other = _load(_archive(tmp_path / "reverse.tar", dict(reversed(files.items()))))
+    values = dataset.test_images[:, 0, 0, 0]
+    assert sorted(values) == list(range(120))
+    np.testing.assert_array_equal(dataset.test_labels, values // 40)
+    assert np.bincount(dataset.test_labels[:40], minlength=3).min() >= 5
+    np.testing.assert_array_equal(other.test_images, dataset.test_images)
 
 
 def test_statistics_of_colour_images_are_those_of_each_channel(tmp_path, encode, monkeypatch):

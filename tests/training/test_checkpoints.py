@@ -137,21 +137,24 @@ def test_only_damaged_checkpoints_are_refused_in_one_line(tmp_path):
         read_checkpoint(tmp_path)
 
 
-def test_what_is_damaged_or_half_written_gives_way_to_what_is_saved_next(tmp_path):
-    """Else a damaged newer file would push out the good ones that follow."""
+def test_what_is_damaged_is_not_the_one_that_is_kept_besides(tmp_path):
+    """Else a good one would go for it, or those that follow would be older than it."""
     state = _state(0)
     _train_epoch(state, 1)
-    (tmp_path / "epoch-0003-step-000000.npz").write_bytes(b"damaged")
-    (tmp_path / "epoch-0002-step-000000.npz").write_bytes(b"damaged")
+    save_checkpoint(tmp_path, state)
+    for name in ("epoch-0001-step-000003.npz", "epoch-0003-step-000000.npz"):
+        (tmp_path / name).write_bytes(b"damaged")
     (tmp_path / ".epoch-0002-step-000004.partial.npz").write_bytes(b"half")
     (tmp_path / "best.npz").write_bytes(b"best")
-    for step in (0, 1):
-        state.progress = EpochProgress(step)
-        save_checkpoint(tmp_path, state)
+    _restore(tmp_path, state)
+    state.progress = EpochProgress(4)
+    save_checkpoint(tmp_path, state)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "best.npz",
+        "damaged-epoch-0001-step-000003.npz",
+        "damaged-epoch-0003-step-000000.npz",
         "epoch-0001-step-000000.npz",
-        "epoch-0001-step-000001.npz",
+        "epoch-0001-step-000004.npz",
     ]
 
 
