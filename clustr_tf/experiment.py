@@ -81,8 +81,8 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
 
     Raises:
         InputError: if there is but one class; if K exceeds the smallest class of the images that
-            are left to train on, M the clusters a neighbourhood can have, L the number of
-            clusters, or the shuffled batch of a method without clusters the training images.
+            are left to train on, M the clusters a neighbourhood can have, or L the number of
+            clusters; of a method without clusters only if its batch exceeds the training images.
 
     Example:
         >>> check_fits(experiment, load_dataset(experiment.dataset))
@@ -94,6 +94,14 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
             "config.dataset.name must be data of two classes or more. "
             f"Received: {dataset.name} with {classes}"
         )
+    if not build_objective(experiment.objective).clustered:
+        batch_size, images = experiment.batch_size, len(dataset.train_labels)
+        if batch_size > images:
+            raise InputError(
+                f"config.training.batch_size must be at most {images}, the number of training "
+                f"images of {dataset.name}. Received: {batch_size}"
+            )
+        return
     smallest = int(np.bincount(dataset.train_labels, minlength=classes).min())
     if per_class > smallest:
         raise InputError(
@@ -115,12 +123,6 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
                 f"config.{path} must be at most {per_class * classes}, the number of clusters. "
                 f"Received: {nearest}"
             )
-    batch_size, images = experiment.batch_size, len(dataset.train_labels)
-    if not build_objective(experiment.objective).clustered and batch_size > images:
-        raise InputError(
-            f"config.training.batch_size must be at most {images}, the number of training images "
-            f"of {dataset.name}. Received: {batch_size}"
-        )
 
 
 def changed_fields(old: Experiment, new: Experiment) -> list[str]:

@@ -1,5 +1,6 @@
 """A data set in memory."""
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,12 @@ class Dataset:
         """(height, width, channels)."""
         height, width, channels = self.train_images.shape[1:]
         return height, width, channels
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the training images and labels in their order."""
+        labels = zlib.crc32(np.ascontiguousarray(self.train_labels).data)
+        return zlib.crc32(np.ascontiguousarray(self.train_images).data, labels)
 
 
 def to_pixels(images: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from clustr_tf.objectives.objective import FreeTraining, Objective, StepLosses
 from clustr_tf.objectives.registry import OBJECTIVES, build_objective
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveConfig, has_adversary
 
 __all__ = [
     "OBJECTIVES",
@@ -11,4 +11,5 @@ __all__ = [
     "ObjectiveConfig",
     "StepLosses",
     "build_objective",
+    "has_adversary",
 ]

@@ -73,3 +73,15 @@ class ObjectiveConfig:
             )
         if self.standardised_steps and self.step_size is None:
             raise ValueError("step_size must be given with standardised_steps. Received: None")
+
+
+def has_adversary(config: ObjectiveConfig) -> bool:
+    """Whether a method trains on attacked images, once or replayed.
+
+    Args:
+        config: names the method.
+
+    Returns:
+        False for `clustr` and `nominal`.
+    """
+    return bool(OPTIONS[config.name] & (_STEPS | {"replays"}))

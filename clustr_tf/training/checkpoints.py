@@ -51,6 +51,7 @@ class TrainingState:
         history: the finished epochs' rows of metrics.csv.
         progress: of the epoch under way.
         perturbation: of free training, `[replicas * batch, H, W, C]`; else `[0, H, W, C]`.
+        data: checksum of the training data, which assignments and losses belong to.
     """
 
     variables: dict[str, Sequence[keras.Variable]]
@@ -58,6 +59,7 @@ class TrainingState:
     history: list[dict[str, float]]
     progress: EpochProgress
     perturbation: np.ndarray
+    data: int = 0
 
     @property
     def epoch(self) -> int:
@@ -83,6 +85,7 @@ class TrainingState:
             "history": np.array(json.dumps(self.history)),
             "progress": np.array(json.dumps(counts)),
             "perturbation": self.perturbation,
+            "data": np.array(self.data),
         }
         for index, (indices, targets) in enumerate(progress.pending):
             arrays[f"draws/{index}/indices"], arrays[f"draws/{index}/targets"] = indices, targets

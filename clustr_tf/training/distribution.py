@@ -162,7 +162,9 @@ class Replicas:
         # Collective operations know few types, so the bytes travel as whole numbers.
         data = array.tobytes()
         words = np.frombuffer(data + bytes(-len(data) % 8), np.int64)
-        sizes = self.gathered(self.values(lambda _: tf.constant([[len(words), len(data)]])))
+        sizes = self.gathered(
+            self.values(lambda _: tf.constant([[len(words), len(data)]], tf.int64))
+        )
         if not sizes[0, 0]:
             return array[:0]  # TensorFlow crashes in summing what has no elements.
         others = np.zeros(sizes[0, 0], np.int64)

@@ -40,12 +40,17 @@ class Embedder:
             jit_compile=jit_compile,
             autograph=False,
         )
-        self._embed = tf.function(
-            lambda images: replicas.strategy.run(
-                lambda share: replicas.gather(embed(share)), args=(images,)
-            ),
-            reduce_retracing=True,
-            autograph=False,
+        # A function of several replicas' values has no signature: it is traced for each shape.
+        self._embed = (
+            embed
+            if replicas.count == 1
+            else tf.function(
+                lambda images: replicas.strategy.run(
+                    lambda share: replicas.gather(embed(share)), args=(images,)
+                ),
+                reduce_retracing=True,
+                autograph=False,
+            )
         )
 
     def __call__(self, images: np.ndarray) -> np.ndarray:

@@ -12,9 +12,9 @@ import tensorflow as tf
 from clustr_tf.classifier import Classifier
 from clustr_tf.clustering import Clusters, NeighbourhoodSampler
 from clustr_tf.datasets import AUGMENTATIONS, Dataset
-from clustr_tf.errors import RunError
+from clustr_tf.errors import InputError, RunError
 from clustr_tf.experiment import Experiment, check_fits
-from clustr_tf.objectives import build_objective
+from clustr_tf.objectives import build_objective, has_adversary
 from clustr_tf.training.batches import Batches, ShuffledBatches
 from clustr_tf.training.building import build_classifier, in_float32, learning_rate
 from clustr_tf.training.checkpoints import Draw, EpochProgress, TrainingState, assign
@@ -67,8 +67,8 @@ def train(
         The classifier, also saved as the workdir's model, and its history.
 
     Raises:
-        InputError: if settings and data do not fit, the workdir holds another experiment, or
-            another process is training in it.
+        InputError: if settings and data do not fit, the workdir holds another experiment or one
+            with other training images, or another process is training in it.
         TrainingDivergedError: if the loss or a weight is NaN or infinite; no such state is saved,
             the last checkpoint stays.
         LostWorkerError: if another worker is gone; the last checkpoint stays.
@@ -135,6 +135,12 @@ class _Trainer:
         self._embed = Embedder(self._classifier, replicas, settings.jit_compile)
         self._watch = Watch(self._classifier, experiment.watch, settings.jit_compile)
         checkpoint = record.newest_checkpoint()
+        data = dataset.checksum
+        if checkpoint is not None and int(checkpoint["data"]) != data:
+            raise InputError(
+                f"The training images of {dataset.name} are not those that this workdir was "
+                "trained on: bring those back, or train in another --workdir"
+            )
         self._last_good: str | None = None
         self.state = TrainingState(
             {"classifier": self._classifier.variables, "optimizer": self._optimizer.variables},
@@ -144,6 +150,7 @@ class _Trainer:
             perturbation=no_perturbation(
                 self._objective, self._experiment.batch_size * replicas.count, dataset.image_shape
             ),
+            data=data,
         )
         if checkpoint is not None:
             self.state.restore(checkpoint)
@@ -182,7 +189,8 @@ class _Trainer:
             row["seconds"] = progress.seconds + time.perf_counter() - begin
         state.history.append(row)
         state.progress = EpochProgress()
-        warn_of_collapse(state.history, self._experiment.watch.collapse)
+        if has_adversary(self._experiment.objective):  # others have no robustness to lose
+            warn_of_collapse(state.history, self._experiment.watch.collapse)
         if settings.checkpoint == "best_pgd" and is_best(state.history):
             self._record.save_best(self._model_variables())
         self._gather_perturbation()

@@ -52,7 +52,7 @@ class Watch:
 
 
 def warn_of_collapse(history: Sequence[dict[str, float]], collapse: float) -> None:
-    """Warns if the newest epoch's PGD accuracy has collapsed.
+    """Warns in the epoch in which the PGD accuracy collapses; it may stay down without a word.
 
     Args:
         history: the finished epochs' rows.
@@ -62,15 +62,19 @@ def warn_of_collapse(history: Sequence[dict[str, float]], collapse: float) -> No
         Wong et al., arXiv 2001.03994, section 5.4 ("catastrophic overfitting").
     """
     measured = [row["pgd_accuracy"] for row in history if "pgd_accuracy" in row]
-    if measured and measured[-1] < collapse * max(measured):
+    if _collapsed(measured, collapse) and not _collapsed(measured[:-1], collapse):
         _logger.warning(
             "PGD accuracy on held-out images collapsed to %.2f %% in epoch %d (best so far "
             "%.2f %%): catastrophic overfitting? config.training.checkpoint=best_pgd keeps the "
-            "best epoch; more adversary steps or a smaller config.objective.step_size prevent it",
+            "best epoch; an adversary of more and smaller steps in training prevents it",
             100 * measured[-1],
             int(history[-1]["epoch"]),
             100 * max(measured),
         )
+
+
+def _collapsed(measured: Sequence[float], collapse: float) -> bool:
+    return bool(measured) and measured[-1] < collapse * max(measured)
 
 
 def is_best(history: Sequence[dict[str, float]]) -> bool:

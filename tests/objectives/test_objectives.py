@@ -93,6 +93,22 @@ def test_clustr_with_cross_entropy_of_the_log_scores():
     np.testing.assert_allclose(losses.remembered, _magnet(WEIGHTS), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["clustr", "clustr_qtrades"])
+def test_only_the_nearest_clusters_have_a_score_inside_the_loss(name):
+    """With L = 1 the nearest cluster's class has probability 1: cross-entropy is 0 or about 1000.
+
+    The same of the companion, whose answers are held against themselves.
+    """
+    nearest = np.argmax(_scores(PIXELS @ WEIGHTS), axis=1)
+    assert 0 < np.mean(nearest == CLASSES) < 1
+    losses, _ = _losses_and_gradient(
+        _clustered(), ObjectiveConfig(name, alpha=ALPHA, xent_lambda=1.0, nearest=1, eps=0.0)
+    )
+    xent = (losses.total - losses.remembered).numpy()
+    np.testing.assert_allclose(xent[nearest == CLASSES], 0, atol=1e-4)
+    assert (xent[nearest != CLASSES] > 900).all()
+
+
 @pytest.mark.parametrize(
     ("name", "consistency", "measure", "step", "steps"),
     [

@@ -11,6 +11,7 @@ import pytest
 from clustr_tf.attacks import PGD
 from clustr_tf.certification import certify_images
 from clustr_tf.datasets import load_dataset, to_pixels
+from clustr_tf.errors import InputError
 from clustr_tf.experiment import read_experiment
 from clustr_tf.objectives import StepLosses
 from clustr_tf.training import trainer as trainer_module
@@ -232,6 +233,17 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(experiment, dataset,
     weights = [trained.classifier.get_weights() for trained in (resumed, straight)]
     for ours, theirs in zip(*weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_does_not_go_on_with_other_images(experiment, dataset, tmp_path):
+    """One pixel of one training image differs."""
+    workdir = Workdir(tmp_path)
+    train(_short(experiment, 1), dataset, workdir, Silent())
+    images = dataset.train_images.copy()
+    images[7, 3, 3] ^= 1
+    changed = dataclasses.replace(dataset, train_images=images)
+    with pytest.raises(InputError, match="not those that this workdir was trained on"):
+        train(_short(experiment, 1), changed, workdir, Silent())
 
 
 def _with(experiment, section, **values):

@@ -26,6 +26,8 @@ def _history(*accuracies):
         ((0.8, 0.4), False),  # just half
         ((0.3, 0.8, 0.5, 0.39), True),  # the best epoch counts, not the one before
         ((0.8, 0.1, 0.7), False),  # recovered
+        ((0.8, 0.1, 0.2), False),  # said in the epoch before
+        ((0.8, 0.1, 0.7, 0.1), True),  # a second time
         ((0.2,), False),
         ((0.0, 0.0), False),
         ((None, None), False),  # nothing held out
