@@ -69,6 +69,7 @@ class APGD:
     each checkpoint the step of an example is halved, and the search goes back to its best point,
     if the loss rose in no more than three quarters of the steps since the last checkpoint, or if
     neither step nor best loss have changed. Only gradients with respect to the images are taken.
+    It ends early once every example of the batch is broken.
 
     Args:
         log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
@@ -213,9 +214,10 @@ class APGD:
                 tf.ensure_shape(new, old.shape) for new, old in zip(following, parts, strict=True)
             )
 
-        _, *parts = tf.while_loop(
-            lambda done, *_: done < self.steps, body, (tf.constant(0), *state)
-        )
+        def unfinished(done: tf.Tensor, *parts: tf.Tensor) -> tf.Tensor:
+            return (done < self.steps) & ~tf.reduce_all(_State(*parts).broken)
+
+        _, *parts = tf.while_loop(unfinished, body, (tf.constant(0), *state))
         final = _State(*parts)
         return _where(final.broken, final.adversarial, final.best)
 
@@ -320,13 +322,19 @@ class TargetedAPGD(APGD):
 
         Returns:
             As `APGD`.
+
+        Raises:
+            ValueError: if target_rank, where it is an int, is not the rank of another class.
         """
         images = tf.convert_to_tensor(images, tf.float32)
         labels = tf.cast(tf.convert_to_tensor(labels), tf.int64)
         logits = self._log_scores(images)
+        others = logits.shape[1] - 1
+        if isinstance(target_rank, int) and not 1 <= target_rank <= others:
+            raise ValueError(f"target_rank must be 1 to {others}. Received: {target_rank}")
         own = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=bool)
-        others = tf.where(own, logits.dtype.min, logits)
-        ranked = tf.argsort(others, axis=1, direction="DESCENDING", stable=True)
+        without_own = tf.where(own, logits.dtype.min, logits)
+        ranked = tf.argsort(without_own, axis=1, direction="DESCENDING", stable=True)
         targets = tf.cast(tf.gather(ranked, target_rank - 1, axis=1), tf.int64)
         return self._run(images, labels, targets, eps, seed, example_ids)
 

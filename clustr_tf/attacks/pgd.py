@@ -1,13 +1,13 @@
 """Projected gradient descent with CleverHans' arithmetic."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from cleverhans.tf2.utils import clip_eta
+from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from clustr_tf.attacks.ascent import NORMS, ascend
 from clustr_tf.attacks.examples import as_pixels, checked_examples
@@ -154,15 +154,18 @@ class PGD:
         """
         labels = tf.convert_to_tensor(labels)
         step_size = tf.convert_to_tensor(step_size, tf.float32)
-        with _eager_arithmetic() if self._norm == NORMS["l2"] else nullcontext():
-            return self._steps_for(labels, step_size)(
-                tf.convert_to_tensor(images, tf.float32),
-                labels,
-                tf.convert_to_tensor(start, tf.float32),
-                tf.convert_to_tensor(eps, tf.float32),
-                step_size,
-                tf.convert_to_tensor(steps, tf.int32),
-            )
+        steps_for = self._steps_for(labels, step_size)
+        arguments = [
+            tf.convert_to_tensor(images, tf.float32),
+            labels,
+            tf.convert_to_tensor(start, tf.float32),
+            tf.convert_to_tensor(eps, tf.float32),
+            step_size,
+            tf.convert_to_tensor(steps, tf.int32),
+        ]
+        if self._norm == NORMS["l2"] and tf.executing_eagerly():
+            return _with_eager_arithmetic(steps_for.get_concrete_function(), arguments)
+        return steps_for(*arguments)
 
     def _steps_for(self, labels: tf.Tensor, step_size: tf.Tensor) -> Any:
         """The compiled steps for such labels, classes or probabilities, in batches of any size."""
@@ -206,20 +209,22 @@ class PGD:
         )
 
 
-@contextmanager
-def _eager_arithmetic() -> Iterator[None]:
-    """Graphs called inside round as eager operations do, so that numbers equal CleverHans' own.
+def _with_eager_arithmetic(compiled: Any, arguments: list[tf.Tensor]) -> tf.Tensor:
+    """Calls a compiled function so that it rounds as eager operations, CleverHans' own, do.
 
-    TensorFlow otherwise rewrites x / sqrt(y) as x * rsqrt(y). A call inside another function's
-    trace is rewritten with that function.
+    TensorFlow otherwise rewrites x / sqrt(y) as x * rsqrt(y). This switches the rewriting off for
+    the one call; a call inside another function's trace is rewritten with that function.
     """
-    name = "arithmetic_optimization"
-    before = tf.config.optimizer.get_experimental_options().get(name, True)
-    tf.config.optimizer.set_experimental_options({name: False})
-    try:
-        yield
-    finally:
-        tf.config.optimizer.set_experimental_options({name: before})
+    config = config_pb2.ConfigProto()
+    rewriting = config.graph_options.rewrite_options
+    rewriting.arithmetic_optimization = rewriter_config_pb2.RewriterConfig.OFF
+    (found,) = tf.raw_ops.StatefulPartitionedCall(
+        args=[*arguments, *compiled.captured_inputs],
+        Tout=[tf.float32],
+        f=compiled,
+        config_proto=config.SerializeToString(),
+    )
+    return tf.ensure_shape(found, compiled.output_shapes)
 
 
 def _with_gradient(log_scores: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:

@@ -213,6 +213,29 @@ def test_the_target_is_the_ranked_other_class():
     assert found[3] == pytest.approx(0.4, abs=1e-5)
 
 
+@pytest.mark.parametrize("rank", [0, 4])
+def test_only_other_classes_are_targets(rank):
+    """Four classes have three others."""
+    attack = TargetedAPGD(_clusters, SHAPE)
+    with pytest.raises(ValueError, match=f"^target_rank must be 1 to 3. Received: {rank}"):
+        attack(np.zeros((1, *SHAPE)), [0], eps=0.1, target_rank=rank)
+
+
+def test_it_ends_once_every_example_is_broken():
+    """The model errs at every start: one evaluation, however many steps; else one for each step."""
+    evaluations = tf.Variable(0)
+
+    def model(images):
+        evaluations.assign_add(1)
+        right = tf.where(tf.reduce_mean(images, axis=[1, 2, 3]) > 0.5, 1.0, 0.0)
+        return tf.stack([right, 0 * right + 0.5], axis=1) + 0 * tf.reduce_sum(images)
+
+    for shade, expected in [(0.2, 1), (0.8, 8)]:
+        evaluations.assign(0)
+        APGD(model, SHAPE, steps=7)(np.full((2, *SHAPE), shade), [0, 0], eps=0.1)
+        assert evaluations.numpy() == expected
+
+
 @pytest.mark.parametrize(
     ("values", "name"), [({"norm": "l1"}, "norm"), ({"loss": "x"}, "loss"), ({"steps": 0}, "steps")]
 )

@@ -119,6 +119,63 @@ def test_an_l2_query_keeps_to_the_sphere(images):
     assert np.abs((tried - best).numpy()).max() > 1e-3
 
 
+def test_a_query_crosses_the_whole_ball(images):
+    """From the lower bound a channel that goes up arrives at the upper one: 2 eps further."""
+    attack = Square(constant_model, SHAPE, "linf", 10)
+    centres = tf.constant(images)
+    seeds = [tf.constant([seed, 0]) for seed in range(8)]
+    tried = [
+        attack._flipped_square(centres - 0.1, centres, 0.1, seed, tf.constant(3), None) - centres
+        for seed in seeds
+    ]
+    changed = np.array(tried)
+    np.testing.assert_allclose(np.abs(changed), 0.1, rtol=1e-5)
+    counts = (changed > 0).sum(axis=(2, 3))  # [seed, example, channel]
+    assert set(np.unique(counts)) == {0, 9}
+
+
+def test_an_l2_query_by_hand(images):
+    """One move of algorithm 3 in NumPy, with the windows and signs that the attack draws.
+
+    The second window is emptied; the first gets hills plus its old direction, stretched to what
+    both windows and the unused part of the ball allow; the whole is stretched to the radius.
+    """
+    side, eps, seed = 3, 0.2, tf.constant([3, 2])
+    attack = Square(constant_model, SHAPE, "l2", 10)
+    phase = list(attack._sides).index(side)
+    change = 0.01 * np.random.default_rng(6).normal(size=images.shape)
+    tried = attack._moved_hills(
+        tf.constant(images + change, tf.float32),
+        tf.constant(images),
+        tf.constant(eps),
+        seed,
+        tf.constant(side),
+        tf.constant(phase),
+    )
+
+    seeds = tf.unstack(tf.random.split(seed, num=4))
+    row, column = attack._window(seeds[0], tf.constant(side))[1].numpy()
+    other_row, other_column = attack._window(seeds[1], tf.constant(side))[1].numpy()
+    assert (row, column) != (other_row, other_column)
+    signs = np.sign(tf.random.stateless_uniform([1, 1, 2], seeds[2]).numpy() - 0.5)
+    turned = int(tf.random.stateless_uniform([], seeds[3], 0, 2, tf.int32))
+    hills = two_hills(side).T if turned else two_hills(side)
+    here = (slice(row, row + side), slice(column, column + side))
+    there = (slice(other_row, other_row + side), slice(other_column, other_column + side))
+    for example, result in zip(change, (tried - images).numpy(), strict=True):
+        unused = max(eps**2 - (example**2).sum(), 0) / 2  # two channels
+        both = np.zeros(SHAPE)
+        both[here], both[there] = example[here], example[there]
+        old = example[here]
+        fresh = hills[:, :, None] * signs + old / np.sqrt((old**2).sum(axis=(0, 1)))
+        fresh *= np.sqrt(unused + (both**2).sum(axis=(0, 1))) / np.sqrt((fresh**2).sum(axis=(0, 1)))
+        moved = example.copy()
+        moved[there] = 0
+        moved[here] = fresh
+        expected = moved * eps / np.linalg.norm(moved)
+        np.testing.assert_allclose(result, expected, atol=2e-6)
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_the_margin_only_falls(images, norm):
     """A linear margin: longer searches of one and the same seed end lower than their start."""

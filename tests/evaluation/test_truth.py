@@ -63,9 +63,10 @@ def margins_of(weights, norm, biases=0.0):
 
 
 TWO_SIDED = np.concatenate([-WEIGHTS[:, :1], WEIGHTS[:, :1]], axis=1)
-# How far outside the exact margin an attack must break nearly all. Square has no gradient: with
-# 1000 queries on 16 pixels it finds the l-infinity corner, and only roughly the l2 direction.
-FACTORS = {"linf": 1.01, "l2": 1.5}
+# How far outside the exact margin Square must break nearly all. It has no gradient. In l-infinity
+# single pixels find the corner; in l2 a square is at least 3x3, so of these 4x4 images it always
+# moves nine pixels at once, and gets half of what the best direction does, with any more queries.
+FACTORS = {"linf": 1.01, "l2": 2.0}
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
