@@ -1,9 +1,15 @@
 """Shared fixtures: the numbers of the official PyTorch code."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# The test processes share the cores: with threads for all of them each, they get in each other's
+# way. TensorFlow reads this when it is first imported.
+for kind in ("INTRAOP", "INTEROP"):
+    os.environ.setdefault(f"TF_NUM_{kind}_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

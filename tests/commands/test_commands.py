@@ -12,6 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clustr_tf.errors import InputError
+from clustr_tf.evaluation.run import Request, run_evaluation
+
 ROOT = Path(__file__).parents[2]
 # A run of seconds, and attacks that are as short.
 SHORT = (
@@ -215,10 +218,7 @@ def test_the_papers_protocol_is_told_apart_and_compared(run, tmp_path):
     """Four radii, the published attack alone; then both evaluations on one page."""
     shutil.copytree(run[0] / "runs" / "digits", tmp_path / "paper")
     shutil.copytree(run[0] / "runs" / "digits", tmp_path / "adaptive")
-    finished = _run(
-        "clustr_tf.evaluate", "--workdir=paper", "--protocol=paper", "--examples=30", cwd=tmp_path
-    )
-    assert finished.returncode == 0, finished.stderr
+    run_evaluation(tmp_path / "paper", Request(protocol="paper", examples=30))
     robustness = json.loads((tmp_path / "paper" / "robustness.json").read_text())
     assert list(robustness["attacks"]) == ["clean", "pgd_paper"]
     assert robustness["eps"] == 8 / 255
@@ -231,43 +231,33 @@ def test_the_papers_protocol_is_told_apart_and_compared(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flag", "line"),
+    ("request_", "line"),
     [
-        ("--attacks=pdg", "--attacks must be out of clean, pgd, pgd_paper"),
-        ("--attacks=transfer", "--attacks=transfer and --source=DIR"),
-        ("--source=nowhere", "nowhere/model.keras is missing"),
+        (Request(attacks=("pdg",)), "--attacks must be out of clean, pgd, pgd_paper"),
+        (Request(attacks=("transfer",)), "--attacks=transfer and --source=DIR"),
+        (Request(source=Path("nowhere")), "nowhere/model.keras is missing"),
     ],
 )
-def test_an_impossible_evaluation_is_refused_in_one_line(run, flag, line):
-    finished = _run("clustr_tf.evaluate", "--workdir=runs/digits", flag, cwd=run[0])
-    assert finished.returncode == 2, finished.stderr
-    assert line in finished.stderr.splitlines()[-1]
-    assert "Traceback" not in finished.stderr
+def test_an_impossible_evaluation_is_refused_in_one_line(run, request_, line):
+    with pytest.raises(InputError, match=line) as refused:
+        run_evaluation(run[0] / "runs" / "digits", request_)
+    assert "\n" not in str(refused.value)
 
 
 def test_transfer_takes_the_other_models_images(run, tmp_path):
     """From a model to itself: what its own PGD on the margin breaks."""
     shutil.copytree(run[0] / "runs" / "digits", tmp_path / "copy")
-    finished = _run(
-        "clustr_tf.evaluate",
-        *("--workdir=copy", "--source=copy", "--attacks=pgd,transfer", "--examples=50"),
-        cwd=tmp_path,
-    )
-    assert finished.returncode == 0, finished.stderr
+    copy = tmp_path / "copy"
+    run_evaluation(copy, Request(attacks=("pgd", "transfer"), source=copy, examples=50))
     arrays = np.load(tmp_path / "copy" / "robustness.npz", allow_pickle=False)
     assert arrays["broken_transfer"].any()
     assert not (arrays["broken_transfer"] & ~arrays["broken_pgd"]).any()
 
 
-def test_without_an_attack_no_worst_case_is_claimed(run, tmp_path):
+def test_without_an_attack_no_worst_case_is_claimed(run, tmp_path, capsys):
     shutil.copytree(run[0] / "runs" / "digits", tmp_path / "copy")
-    finished = _run(
-        "clustr_tf.evaluate",
-        *("--workdir=copy", "--attacks=clean", "--examples=9999"),
-        cwd=tmp_path,
-    )
-    assert finished.returncode == 0, finished.stderr
-    assert "worst case: unknown" in finished.stdout
+    run_evaluation(tmp_path / "copy", Request(attacks=("clean",), examples=9999))
+    assert "worst case: unknown" in capsys.readouterr().out
     robustness = json.loads((tmp_path / "copy" / "robustness.json").read_text())
     assert robustness["worst_case_accuracy"] is None
     assert robustness["examples"] == 360
