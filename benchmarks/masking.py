@@ -12,6 +12,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
+import keras
 import numpy as np
 from absl import app, flags
 
@@ -37,7 +38,8 @@ def accuracies(workdir: Workdir, divisor: float, folder: Path) -> list[float]:
     """Clean accuracy and what each attack leaves, with sigma^2 divided."""
     experiment, classifier = workdir.experiment(), workdir.load_classifier()
     head = classifier.head
-    head.set_clusters(np.array(head.centroids), np.array(head.variance) / divisor)
+    centroids, variance = map(keras.ops.convert_to_numpy, (head.centroids, head.variance))
+    head.set_clusters(centroids, variance / divisor)
     dataset = load_dataset(experiment.dataset)
     config = experiment.evaluation
     attack = dataclasses.replace(config.attack, losses=_LOSSES)
