@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from clustr_tf.backbones import BackboneConfig
+from clustr_tf.backbones import LIPSCHITZ_BACKBONES, BackboneConfig
 from clustr_tf.datasets import Dataset, DatasetConfig
 from clustr_tf.errors import InputError
 from clustr_tf.evaluation.settings import EvaluationConfig
@@ -44,12 +44,23 @@ class Experiment:
                 "config.training.checkpoint=best_pgd: the best epoch is never chosen on test "
                 "images. Received: 0"
             )
+        is_lipschitz = self.backbone.name in LIPSCHITZ_BACKBONES
+        if self.objective.name == "clustr_certified" and not is_lipschitz:
+            raise InputError(
+                f"config.backbone.name must be one of {sorted(LIPSCHITZ_BACKBONES)} with "
+                f"config.objective.name=clustr_certified. Received: {self.backbone.name!r}"
+            )
+        if self.watch.certified_radius is not None and not is_lipschitz:
+            raise InputError(
+                "config.watch.certified_radius must be None unless config.backbone.name is one of "
+                f"{sorted(LIPSCHITZ_BACKBONES)}. Received: {self.watch.certified_radius}"
+            )
 
     @property
     def batch_size(self) -> int:
         """The images of one replica's batch; a neighbourhood with small clusters has fewer."""
         neighbourhood = self.clustering.clusters_per_batch * self.clustering.examples_per_cluster
-        if build_objective(self.objective).clustered:
+        if build_objective(self.objective).centroids == "refreshed":
             return neighbourhood
         return self.training.batch_size or neighbourhood
 
@@ -81,8 +92,8 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
 
     Raises:
         InputError: if there is but one class; if K exceeds the smallest class of the images that
-            are left to train on, M the clusters a neighbourhood can have, or L the number of
-            clusters; of a method without clusters only if its batch exceeds the training images.
+            are left to train on, M the clusters a neighbourhood can have, L the number of
+            clusters, or a shuffled batch the training images; each only of methods that use it.
 
     Example:
         >>> check_fits(experiment, load_dataset(experiment.dataset))
@@ -94,13 +105,14 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
             "config.dataset.name must be data of two classes or more. "
             f"Received: {dataset.name} with {classes}"
         )
-    if not build_objective(experiment.objective).clustered:
-        batch_size, images = experiment.batch_size, len(dataset.train_labels)
-        if batch_size > images:
-            raise InputError(
-                f"config.training.batch_size must be at most {images}, the number of training "
-                f"images of {dataset.name}. Received: {batch_size}"
-            )
+    centroids = build_objective(experiment.objective).centroids
+    batch_size, images = experiment.batch_size, len(dataset.train_labels)
+    if centroids != "refreshed" and batch_size > images:
+        raise InputError(
+            f"config.training.batch_size must be at most {images}, the number of training "
+            f"images of {dataset.name}. Received: {batch_size}"
+        )
+    if centroids is None:
         return
     smallest = int(np.bincount(dataset.train_labels, minlength=classes).min())
     if per_class > smallest:
@@ -109,7 +121,7 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
             f"smallest class of {dataset.name}. Received: {per_class}"
         )
     neighbourhood = per_class * (classes - 1) + 1
-    if per_batch > neighbourhood:
+    if centroids == "refreshed" and per_batch > neighbourhood:
         raise InputError(
             f"config.clustering.clusters_per_batch must be at most {neighbourhood}: one seed and "
             f"the {neighbourhood - 1} clusters of other classes. Received: {per_batch}"

@@ -49,11 +49,16 @@ def get_config() -> ml_collections.ConfigDict:
                 "standardised_steps": False,  # step_size in standard deviations of each channel
                 "steps": placeholder(int),  # of the adversary
                 "replays": placeholder(int),  # of each batch in free training
+                "margin": placeholder(float),  # l2 radius that clustr_certified trains for
+                "temperature": placeholder(float),  # how sharply, in pixels
+                "centroids": placeholder(str),  # learned, refreshed, fixed
+                "magnet_lambda": 0.0,  # weight of the magnet loss beside the certified margin
             },
             "optimizer": {
                 "learning_rate": 1e-3,  # of Adam
                 "milestones": (30,),  # epochs after which the rate drops
                 "decay": 0.1,  # factor of each drop
+                "schedule": "milestones",  # or cosine
             },
             "training": {
                 "epochs": 40,  # clusters are refreshed after each
@@ -77,6 +82,7 @@ def get_config() -> ml_collections.ConfigDict:
                     "losses": ("margin",),  # an image is robust if every loss fails
                 },
                 "collapse": 0.5,  # warns below this share of the best epoch's PGD accuracy
+                "certified_radius": placeholder(float),  # l2; of 1-Lipschitz backbones only
             },
             "evaluation": {
                 "attack": {

@@ -1,5 +1,10 @@
 """Backbones: networks that map standardised images to embeddings."""
 
-from clustr_tf.backbones.registry import BACKBONES, BackboneConfig, build_backbone
+from clustr_tf.backbones.registry import (
+    BACKBONES,
+    LIPSCHITZ_BACKBONES,
+    BackboneConfig,
+    build_backbone,
+)
 
-__all__ = ["BACKBONES", "BackboneConfig", "build_backbone"]
+__all__ = ["BACKBONES", "LIPSCHITZ_BACKBONES", "BackboneConfig", "build_backbone"]

@@ -14,6 +14,8 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "small_cnn": small_cnn,
 }
 
+LIPSCHITZ_BACKBONES = frozenset({"lipschitz_cnn", "lipschitz_resnet"})
+
 
 @dataclass(frozen=True)
 class BackboneConfig:

@@ -4,7 +4,7 @@ from clustr_tf.certificates.certify import Certificates, certify_embeddings
 from clustr_tf.certificates.layer_bounds import layer_bound
 from clustr_tf.certificates.lipschitz import LipschitzBound, embed_with_norms, lipschitz_bound
 from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
-from clustr_tf.certificates.soft_score import soft_score_radius
+from clustr_tf.certificates.soft_score import signed_class_radii, soft_score_radius
 
 __all__ = [
     "Certificates",
@@ -14,5 +14,6 @@ __all__ = [
     "layer_bound",
     "lipschitz_bound",
     "nearest_cluster_radius",
+    "signed_class_radii",
     "soft_score_radius",
 ]

@@ -70,16 +70,52 @@ def soft_score_radius(
     distances = squared_distances(embeddings, centroids)
     log_scores = class_log_scores(distances, variance, clusters_per_class, nearest)
     predicted = ops.argmax(log_scores, axis=1)
-    all_take_part = nearest is None or nearest >= centroids.shape[0]
-    find = _tangent_radius if all_take_part else _outranking_radius
-    radius = find(distances, centroids, variance, predicted, clusters_per_class)
+    if nearest is None or nearest >= centroids.shape[0]:
+        radii = _tangent_radii(distances, centroids, variance, predicted, clusters_per_class)
+        radius = smallest_of_others(radii, predicted)
+    else:
+        radius = _outranking_radius(distances, centroids, variance, predicted, clusters_per_class)
     return ops.cast(predicted, "int64"), ops.maximum(radius, 0) / lipschitz
 
 
-def _tangent_radius(
+def signed_class_radii(
+    embeddings: Any, centroids: Any, variance: Any, clusters_per_class: int, labels: Any
+) -> Any:
+    """How far an embedding provably is from preferring each class to its label's: for training.
+
+    The bounds whose minimum over the other classes is `soft_score_radius` with all clusters, for
+    the label in place of the predicted class: positive where the label outscores the class, else
+    negative. Differentiable.
+
+    Args:
+        embeddings: `[batch, dim]`.
+        centroids: `[C*K, dim]`, cluster j of class j // K, at least two classes.
+        variance: sigma^2 > 0, scalar.
+        clusters_per_class: K.
+        labels: int `[batch]`.
+
+    Returns:
+        `[batch, C]`, in units of the embedding; 0 for the label itself.
+
+    Raises:
+        ValueError: if an argument is not as above.
+
+    Example:
+        >>> signed_class_radii([[1.0]], [[0.0], [4.0]], 1.0, 1, [0])  # [[0., 1.]]
+    """
+    embeddings, centroids = checked_inputs(embeddings, centroids, clusters_per_class, 1.0)
+    variance = ops.convert_to_tensor(variance, dtype=embeddings.dtype)
+    distances = squared_distances(embeddings, centroids)
+    labels = ops.convert_to_tensor(labels)
+    radii = _tangent_radii(distances, centroids, variance, labels, clusters_per_class)
+    classes = ops.arange(radii.shape[1], dtype=labels.dtype)
+    return ops.where(ops.equal(classes, ops.expand_dims(labels, 1)), 0, radii)
+
+
+def _tangent_radii(
     distances: Any, centroids: Any, variance: Any, predicted: Any, clusters_per_class: int
 ) -> Any:
-    """min_k sigma^2 m_k / max_{j in B_k} |mubar - mu_j|, `[batch]`."""
+    """sigma^2 m_k / max_{j in B_k} |mubar - mu_j| of every class k, `[batch, C]`."""
     scores = class_log_scores(distances, variance, clusters_per_class)
     exponents = -of_own_class(distances, predicted, clusters_per_class) / (2 * variance)
     # Keras warns of a softmax over the one cluster of a class.
@@ -88,7 +124,7 @@ def _tangent_radius(
     mean = ops.sum(ops.expand_dims(weights, 2) * ops.take(by_class, predicted, axis=0), axis=1)
     gaps = _largest_by_class(squared_distances(mean, centroids), clusters_per_class)
     margins = variance * (of_own_class(scores, predicted, 1) - scores)
-    return smallest_of_others(_crossing_distances(margins, gaps), predicted)
+    return _crossing_distances(margins, gaps)
 
 
 def _outranking_radius(
@@ -104,12 +140,15 @@ def _outranking_radius(
 
 
 def _largest_by_class(squared: Any, clusters_per_class: int) -> Any:
-    """The largest distance to each class's clusters, squared `[..., C*K]` -> `[..., C]`."""
+    """The largest squared distance to each class's clusters, `[..., C*K]` -> `[..., C]`."""
     shape = (-1, *squared.shape[1:-1], squared.shape[-1] // clusters_per_class, clusters_per_class)
-    return ops.sqrt(ops.max(ops.reshape(squared, shape), axis=-1))
+    return ops.max(ops.reshape(squared, shape), axis=-1)
 
 
-def _crossing_distances(margins: Any, gaps: Any) -> Any:
-    """How far z can move before a margin is used up; 0 where the centroids coincide."""
-    apart = gaps > 0
-    return ops.where(apart, margins / ops.where(apart, gaps, 1), 0)
+def _crossing_distances(margins: Any, squared: Any) -> Any:
+    """How far z can move before a margin is used up; 0 where the centroids coincide.
+
+    The root of 0 has no gradient: it is never taken.
+    """
+    apart = squared > 0
+    return ops.where(apart, margins / ops.sqrt(ops.where(apart, squared, 1)), 0)

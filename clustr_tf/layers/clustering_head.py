@@ -31,6 +31,7 @@ class ClusteringHead(keras.layers.Layer):
         clusters_per_class: clusters per class K, at least 1.
         nearest: L, how many nearest clusters take part, 1 to C*K; None for all.
         normalize: False ignores `nearest`, as the published code does.
+        learned: whether gradients train the centroids.
         **kwargs: as in `keras.layers.Layer`.
 
     Input shape: `[batch, dim]` embeddings. Output shape: `[batch, num_classes]` log-scores.
@@ -53,6 +54,7 @@ class ClusteringHead(keras.layers.Layer):
         clusters_per_class: int,
         nearest: int | None = None,
         normalize: bool = True,
+        learned: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -72,6 +74,7 @@ class ClusteringHead(keras.layers.Layer):
         self.clusters_per_class = clusters_per_class
         self.nearest = nearest
         self.normalize = normalize
+        self.learned = learned
 
     @property
     def num_clusters(self) -> int:
@@ -88,7 +91,7 @@ class ClusteringHead(keras.layers.Layer):
             name="centroids",
             shape=(self.num_clusters, input_shape[-1]),
             initializer="zeros",
-            trainable=False,
+            trainable=self.learned,
         )
         self.variance = self.add_weight(
             name="variance", shape=(), initializer="ones", trainable=False
@@ -153,6 +156,7 @@ class ClusteringHead(keras.layers.Layer):
             "clusters_per_class": self.clusters_per_class,
             "nearest": self.nearest,
             "normalize": self.normalize,
+            "learned": self.learned,
         }
 
 

@@ -31,7 +31,7 @@ class Clustr:
     xent_lambda: float
     nearest: int | None
     free: FreeTraining | None = None
-    clustered: bool = True
+    centroids: str | None = "refreshed"
 
     def losses(
         self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor

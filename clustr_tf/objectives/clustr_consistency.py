@@ -32,7 +32,7 @@ class ClustrConsistency:
     weight: float
     adversary: Adversary
     free: FreeTraining | None = None
-    clustered: bool = True
+    centroids: str | None = "refreshed"
 
     def losses(
         self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor

@@ -19,7 +19,7 @@ class Nominal:
     """
 
     free: FreeTraining | None = None
-    clustered: bool = False
+    centroids: str | None = None
 
     def losses(
         self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor

@@ -54,13 +54,15 @@ class Objective(Protocol):
     """A training method.
 
     Attributes:
-        clustered: True: batches are neighbourhoods and the head is a `ClusteringHead`. False:
-            batches are shuffled and the head is a dense softmax layer.
+        centroids: what the head is. "refreshed": a `ClusteringHead` whose centroids k-means finds
+            anew after every epoch; batches are neighbourhoods. "learned": one that k-means begins
+            and gradients go on with; batches are shuffled, as in what follows. "fixed": one whose
+            centroids are unit vectors. None: a dense softmax layer.
         free: how batches are replayed; None for once, unperturbed.
     """
 
     @property
-    def clustered(self) -> bool: ...
+    def centroids(self) -> str | None: ...
 
     @property
     def free(self) -> FreeTraining | None: ...

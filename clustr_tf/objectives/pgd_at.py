@@ -24,7 +24,7 @@ class AdversarialTraining:
 
     adversary: Adversary
     free: FreeTraining | None = None
-    clustered: bool = False
+    centroids: str | None = None
 
     def losses(
         self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor

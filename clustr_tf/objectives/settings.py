@@ -16,6 +16,7 @@ OPTIONS: dict[str, frozenset[str]] = {
     "clustr_qtrades": _XENT | _CONSISTENCY | _STEPS,
     "clustr_trades": _XENT | _CONSISTENCY | _STEPS,
     "clustr_free": _XENT | {"replays"},
+    "clustr_certified": frozenset({"margin", "temperature", "centroids", "magnet_lambda"}),
     "nominal": frozenset(),
     "pgd_at": _STEPS,
     "fast_at": _STEPS,
@@ -45,6 +46,10 @@ class ObjectiveConfig:
     standardised_steps: bool = False  # step_size in standard deviations of each channel instead
     steps: int | None = None  # of the adversary
     replays: int | None = None  # of each batch (clustr_free, free_at)
+    margin: float | None = None  # l2 radius that is trained for, in pixels (clustr_certified)
+    temperature: float | None = None  # how sharply, in pixels
+    centroids: str | None = None  # learned, refreshed, fixed
+    magnet_lambda: float = 0.0  # weight of the magnet loss; needs refreshed centroids
 
     def __post_init__(self) -> None:
         if self.name not in OPTIONS:
@@ -58,7 +63,10 @@ class ObjectiveConfig:
                 )
         if not 0 <= self.epsilon < 1:
             raise ValueError(f"epsilon must be in [0, 1). Received: {self.epsilon}")
-        for name in ("alpha", "xent_lambda", "consistency_lambda", "eps", "step_size"):
+        for name in (
+            *("alpha", "xent_lambda", "consistency_lambda", "eps", "step_size", "margin"),
+            "magnet_lambda",
+        ):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name} must be at least 0. Received: {value}")
@@ -66,6 +74,18 @@ class ObjectiveConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be None or at least 1. Received: {value}")
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be above 0. Received: {self.temperature}")
+        if self.centroids not in (None, "learned", "refreshed", "fixed"):
+            raise ValueError(
+                "centroids must be None or one of ['fixed', 'learned', 'refreshed']. "
+                f"Received: {self.centroids!r}"
+            )
+        if self.magnet_lambda and self.centroids != "refreshed":
+            raise ValueError(
+                "magnet_lambda must be 0 unless centroids is 'refreshed': the magnet loss takes "
+                f"neighbourhoods of k-means clusters. Received: {self.magnet_lambda}"
+            )
         if self.consistency not in (None, *CONSISTENCIES):
             raise ValueError(
                 f"consistency must be None or one of {sorted(CONSISTENCIES)}. "

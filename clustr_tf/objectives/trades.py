@@ -27,7 +27,7 @@ class Trades:
     weight: float
     adversary: Adversary
     free: FreeTraining | None = None
-    clustered: bool = False
+    centroids: str | None = None
 
     def losses(
         self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor

@@ -1,5 +1,6 @@
 """From settings to an untrained classifier and its learning rates."""
 
+import math
 from dataclasses import replace
 
 import keras
@@ -28,12 +29,14 @@ def build_classifier(experiment: Experiment, dataset: Dataset) -> Classifier:
     """
     backbone = _build_backbone(experiment, dataset.image_shape)
     head: keras.layers.Layer
-    if build_objective(experiment.objective).clustered:
+    centroids = build_objective(experiment.objective).centroids
+    if centroids is not None:
         head = ClusteringHead(
             dataset.num_classes,
             experiment.clustering.clusters_per_class,
             nearest=experiment.clustering.nearest,
             normalize=experiment.clustering.normalize,
+            learned=centroids == "learned",
             name="clustering_head",
         )
     else:
@@ -58,19 +61,25 @@ def in_float32(experiment: Experiment, dataset: Dataset, classifier: Classifier)
     return result
 
 
-def learning_rate(config: OptimizerConfig, epoch: int) -> float:
+def learning_rate(config: OptimizerConfig, epoch: int, epochs: int) -> float:
     """The learning rate of an epoch.
 
     Args:
-        config: rate, milestones and decay.
+        config: rate, schedule, milestones and decay.
         epoch: how many epochs are finished, from 0.
+        epochs: of the whole training.
 
     Returns:
-        `rate * decay ** (milestones passed)`.
+        `rate * decay ** (milestones passed)`, or half a period of a cosine from the rate to 0.
 
     Example:
-        >>> learning_rate(OptimizerConfig(1e-4, milestones=(30, 60)), epoch=30)  # 1e-5
+        >>> learning_rate(OptimizerConfig(1e-4, milestones=(30, 60)), 30, epochs=90)  # 1e-5
+
+    Reference:
+        Loshchilov and Hutter, arXiv 1608.03983, equation 5 (the cosine).
     """
+    if config.schedule == "cosine":
+        return config.learning_rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
     passed = sum(epoch >= milestone for milestone in config.milestones)
     return config.learning_rate * config.decay**passed
 

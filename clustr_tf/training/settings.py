@@ -36,19 +36,29 @@ class ClusteringConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Adam with a learning rate that drops at milestones.
+    """Adam with a learning rate that falls from epoch to epoch.
 
     Raises:
-        ValueError: if a number is out of range or the milestones do not increase.
+        ValueError: if a number is out of range, the schedule unknown, or the milestones do not
+            increase or are given with another schedule.
     """
 
-    learning_rate: float  # before the first milestone
+    learning_rate: float  # of the first epoch
+    schedule: str = "milestones"  # or cosine: half a period, down to 0
     milestones: tuple[int, ...] = ()  # epochs after which the rate is multiplied by decay
     decay: float = 0.1  # factor at each milestone
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"learning_rate must be above 0. Received: {self.learning_rate}")
+        if self.schedule not in ("milestones", "cosine"):
+            raise ValueError(
+                f"schedule must be one of ['milestones', 'cosine']. Received: {self.schedule!r}"
+            )
+        if self.schedule == "cosine" and self.milestones:
+            raise ValueError(
+                f"milestones must be () with schedule='cosine'. Received: {self.milestones}"
+            )
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay must be in (0, 1]. Received: {self.decay}")
         if any(b <= a for a, b in zip((0, *self.milestones), self.milestones, strict=False)):
@@ -110,8 +120,12 @@ class WatchConfig:
 
     attack: PGDConfig  # weaker than that of an evaluation: it watches for a collapse
     collapse: float = 0.5  # warns when PGD accuracy falls below this share of the best epoch's
+    certified_radius: float | None = None  # l2, in pixels; of 1-Lipschitz backbones only
 
     def __post_init__(self) -> None:
+        radius = self.certified_radius
+        if radius is not None and not 0 <= radius < float("inf"):
+            raise ValueError(f"certified_radius must be None or at least 0. Received: {radius}")
         if not 0 < self.collapse < 1:
             raise ValueError(f"collapse must be between 0 and 1. Received: {self.collapse}")
 

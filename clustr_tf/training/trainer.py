@@ -164,7 +164,7 @@ class _Trainer:
     def run_epoch(self, reporter: Reporter) -> None:
         """Trains what is left of an epoch, refreshes the clusters, measures and saves."""
         state, settings, dataset = self.state, self._experiment.training, self._dataset
-        rate = learning_rate(self._experiment.optimizer, state.epoch)
+        rate = learning_rate(self._experiment.optimizer, state.epoch, settings.epochs)
         self._optimizer.learning_rate = rate
         self._run_steps(reporter)
         self._check_weights()
@@ -182,7 +182,7 @@ class _Trainer:
             **self._watch(dataset.validation_images, dataset.validation_labels, settings.seed),
             "learning_rate": rate,
         }
-        if self._objective.clustered:
+        if self._objective.centroids is not None:
             row["variance"] = float(keras.ops.convert_to_numpy(self._classifier.head.variance))
         if not settings.deterministic:
             row["images_per_second"] = progress.images / progress.seconds
@@ -342,7 +342,12 @@ class _Trainer:
     def _build_batches(self, checkpoint: dict[str, np.ndarray] | None) -> Batches:
         """The source of batches, its clusters found anew unless a checkpoint has them."""
         labels, seed = self._dataset.train_labels, self._experiment.training.seed
-        if not self._objective.clustered:
+        centroids_are = self._objective.centroids
+        if centroids_are != "refreshed":
+            if checkpoint is None and centroids_are == "learned":
+                self._cluster(self._embed(self._dataset.train_images), seed)
+            elif centroids_are == "fixed":
+                self._fix_clusters()
             return ShuffledBatches(labels, self._experiment.batch_size, seed)
         if checkpoint is None:
             clusters = self._cluster(self._embed(self._dataset.train_images), seed)
@@ -359,6 +364,16 @@ class _Trainer:
             settings.examples_per_cluster,
             seed=seed,
         )
+
+    def _fix_clusters(self) -> None:
+        head = self._classifier.head
+        dim = self._classifier.backbone.output_shape[-1]
+        if dim < head.num_clusters:
+            raise InputError(
+                f"config.objective.centroids=fixed needs embeddings of dimension "
+                f"{head.num_clusters}, one for each cluster. Received: {dim}"
+            )
+        head.set_clusters(np.eye(head.num_clusters, dim), variance=1.0)
 
     def _steps_done(self) -> int:
         return self.state.epoch * self._steps_per_epoch() + self.state.progress.step

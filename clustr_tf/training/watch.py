@@ -1,11 +1,14 @@
-"""PGD accuracy on held-out training images, watched for catastrophic overfitting."""
+"""Robustness on held-out training images, watched for catastrophic overfitting."""
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from clustr_tf.attacks import RobustnessEvaluator, pgd_attacks
+from clustr_tf.certificates import soft_score_radius
 from clustr_tf.classifier import Classifier
 from clustr_tf.training.settings import WatchConfig
 
@@ -14,7 +17,10 @@ _logger = logging.getLogger(__name__)
 
 
 class Watch:
-    """Attacks the held-out images after every epoch; compiled once.
+    """Attacks, and certifies, the held-out images after every epoch; compiled once.
+
+    The certified accuracy is that of a 1-Lipschitz backbone, whose bound is taken to be 1: the
+    proof, with its rounding, is left to the certificates of the finished model.
 
     Args:
         classifier: the model in training.
@@ -30,6 +36,13 @@ class Watch:
         attacks = pgd_attacks(classifier, shape, config.attack, jit_compile)
         self._evaluate = RobustnessEvaluator(classifier, shape, attacks, _BATCH, jit_compile)
         self._eps = config.attack.eps
+        self._radius = config.certified_radius
+        self._certify = tf.function(
+            lambda images: _predictions_and_radii(classifier, tf.cast(images, tf.float32) / 255),
+            input_signature=[tf.TensorSpec([None, *shape], tf.uint8)],
+            jit_compile=jit_compile,
+            autograph=False,
+        )
 
     def __call__(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
         """Measures.
@@ -40,15 +53,38 @@ class Watch:
             seed: of the random starts.
 
         Returns:
-            `validation_accuracy` and `pgd_accuracy`, or nothing.
+            `validation_accuracy`, `pgd_accuracy` and, where a radius is configured,
+            `certified_accuracy`; or nothing.
         """
         if not len(labels):
             return {}
         result = self._evaluate(images, labels, self._eps, seed)
-        return {
+        row = {
             "validation_accuracy": result.clean_accuracy,
             "pgd_accuracy": result.robust_accuracy,
         }
+        if self._radius is not None:
+            row["certified_accuracy"] = self._certified_accuracy(images, labels, self._radius)
+        return row
+
+    def _certified_accuracy(self, images: np.ndarray, labels: np.ndarray, radius: float) -> float:
+        certified = 0
+        for start in range(0, len(images), _BATCH):
+            predicted, radii = self._certify(tf.constant(images[start : start + _BATCH]))
+            correct = predicted.numpy() == labels[start : start + _BATCH]
+            certified += int(np.sum(correct & (radii.numpy() > radius)))
+        return certified / len(images)
+
+
+def _predictions_and_radii(classifier: Classifier, images: tf.Tensor) -> tuple[Any, Any]:
+    head = classifier.head
+    return soft_score_radius(
+        classifier.embed(images),
+        head.centroids,
+        head.variance,
+        head.clusters_per_class,
+        head.ranked_clusters,
+    )
 
 
 def warn_of_collapse(history: Sequence[dict[str, float]], collapse: float) -> None:

@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import logsumexp, softmax
 
-from clustr_tf.certificates import nearest_cluster_radius, soft_score_radius
+from clustr_tf.certificates import (
+    nearest_cluster_radius,
+    signed_class_radii,
+    soft_score_radius,
+)
 
 
 def draw(seed, classes, clusters, dim, count=4):
@@ -243,3 +247,43 @@ def test_refuses_in_one_clear_line(arguments, message):
     with pytest.raises(ValueError, match=message) as error:
         soft_score_radius(**{**valid, **arguments})
     assert "Received" in str(error.value)
+
+
+def test_signed_radii_of_one_cluster_a_class_are_distances_to_bisectors():
+    """Whichever side of the bisector the embedding is on; whatever the variance."""
+    points, centroids = draw(seed=3, classes=3, clusters=1, dim=2, count=6)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    found = np.array(signed_class_radii(points, centroids, 0.3, 1, labels))
+    squared = np.sum((points[:, None] - centroids) ** 2, axis=2)
+    gaps = np.linalg.norm(centroids[:, None] - centroids, axis=2)[labels]
+    own = np.take_along_axis(squared, labels[:, None], axis=1)
+    with np.errstate(invalid="ignore"):
+        expected = np.where(gaps > 0, (squared - own) / (2 * gaps), 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert (found < 0).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(**{name: drawn for name, drawn in mixtures.items() if name != "nearest"})
+def test_the_smallest_signed_radius_of_the_prediction_is_the_certified_one(
+    seed, classes, clusters, dim, variance
+):
+    points, centroids = draw(seed, classes, clusters, dim)
+    predicted = predict(points, centroids, variance, clusters)
+    radii = np.array(signed_class_radii(points, centroids, variance, clusters, predicted))
+    radii[np.arange(len(points)), predicted] = np.inf
+    expected = [radius_by_the_formula(point, centroids, variance, clusters) for point in points]
+    np.testing.assert_allclose(np.maximum(radii.min(axis=1), 0), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_signed_radii_have_gradients_even_where_centroids_coincide():
+    points = tf.constant([[1.0, 0.5], [0.0, 0.0]], tf.float64)
+    centroids = tf.constant([[0.0, 0.0], [0.0, 0.0], [4.0, 0.0]], tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch([points, centroids])
+        radii = signed_class_radii(points, centroids, 1.0, 1, [0, 1])[:, 2]
+    gradients = tape.gradient(radii, [points, centroids])
+    # The distance from (x, y) to the bisector x = 2.
+    np.testing.assert_allclose(radii, [1.0, 2.0])
+    np.testing.assert_allclose(gradients[0], [[-1.0, 0.0], [-1.0, 0.0]])
+    assert np.isfinite(gradients[1]).all()

@@ -31,6 +31,16 @@ def cluster_log_scores(embeddings, centroids, variance):
     return -distances / (2 * variance)
 
 
+def bisector_distances(embeddings, centroids, classes):
+    """Signed distances to the other classes' bisectors; infinity for the own class."""
+    distances = ((embeddings[:, None] - centroids[None]) ** 2).sum(axis=2)
+    own = np.take_along_axis(distances, classes[:, None], axis=1)
+    gaps = np.linalg.norm(centroids[:, None] - centroids[None], axis=2)
+    np.fill_diagonal(gaps, 1.0)
+    radii = (distances - own) / (2 * gaps[classes])
+    return np.where(np.eye(len(centroids), dtype=bool)[classes], np.inf, radii)
+
+
 def magnet(embeddings, classes, alpha):
     """One cluster a class: relu(alpha + d_own / 2s + logsumexp_others(-d / 2s))."""
     names = np.unique(classes)

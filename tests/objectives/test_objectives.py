@@ -93,6 +93,27 @@ def test_clustr_with_cross_entropy_of_the_log_scores():
     np.testing.assert_allclose(losses.remembered, _magnet(WEIGHTS), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("magnet_lambda", [0.0, 0.5])
+def test_clustr_certified_pushes_distances_to_bisectors_beyond_the_margin(magnet_lambda):
+    margin, temperature = 0.4, 0.2
+
+    def total(weights):
+        radii = reference.bisector_distances(PIXELS @ weights, CENTROIDS, CLASSES)
+        lacking = (margin - radii) / temperature
+        certified = temperature * np.log(1 + np.exp(lacking).sum(axis=1))
+        return certified + (magnet_lambda * _magnet(weights) if magnet_lambda else 0)
+
+    config = ObjectiveConfig(
+        "clustr_certified",
+        alpha=ALPHA,
+        margin=margin,
+        temperature=temperature,
+        centroids="refreshed",
+        magnet_lambda=magnet_lambda,
+    )
+    _check(config, _clustered(), total)
+
+
 @pytest.mark.parametrize("name", ["clustr", "clustr_qtrades"])
 def test_only_the_nearest_clusters_have_a_score_inside_the_loss(name):
     """With L = 1 the nearest cluster's class has probability 1: cross-entropy is 0 or about 1000.

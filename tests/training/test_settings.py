@@ -60,4 +60,4 @@ def test_published_learning_rates():
     """1e-4, a tenth after epochs 30 and 60: epochs 0-29, 30-59, 60-89."""
     config = OptimizerConfig(1e-4, milestones=(30, 60), decay=0.1)
     for epoch, expected in [(0, 1e-4), (29, 1e-4), (30, 1e-5), (59, 1e-5), (60, 1e-6), (89, 1e-6)]:
-        assert learning_rate(config, epoch) == pytest.approx(expected)
+        assert learning_rate(config, epoch, 90) == pytest.approx(expected)

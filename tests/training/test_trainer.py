@@ -135,7 +135,7 @@ def _short(experiment, epochs):
 class _Broken:
     """An objective whose loss is NaN."""
 
-    clustered, free = True, None
+    centroids, free = "refreshed", None
 
     def __init__(self, objective):
         self._objective = objective
