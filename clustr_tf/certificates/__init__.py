@@ -4,6 +4,7 @@ from clustr_tf.certificates.certify import Certificates, certify_embeddings
 from clustr_tf.certificates.layer_bounds import layer_bound
 from clustr_tf.certificates.lipschitz import LipschitzBound, embed_with_norms, lipschitz_bound
 from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
+from clustr_tf.certificates.plain import is_reparametrised, plain_network
 from clustr_tf.certificates.soft_score import signed_class_radii, soft_score_radius
 
 __all__ = [
@@ -11,9 +12,11 @@ __all__ = [
     "LipschitzBound",
     "certify_embeddings",
     "embed_with_norms",
+    "is_reparametrised",
     "layer_bound",
     "lipschitz_bound",
     "nearest_cluster_radius",
+    "plain_network",
     "signed_class_radii",
     "soft_score_radius",
 ]

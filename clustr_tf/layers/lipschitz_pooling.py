@@ -64,7 +64,7 @@ class SpaceToDepth(_Windows):
         windows = self._windows(images)
         return ops.reshape(windows, (-1, *self.compute_output_shape(images.shape)[1:]))
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         batch, height, width, channels = input_shape
         return (batch, height // self.size, width // self.size, self.size**2 * channels)
 
@@ -89,6 +89,6 @@ class ScaledAveragePooling2D(_Windows):
     def call(self, images: Any) -> Any:
         return ops.sum(self._windows(images), axis=3) / self.size
 
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
         batch, height, width, channels = input_shape
         return (batch, height // self.size, width // self.size, channels)

@@ -40,7 +40,7 @@ class OrthogonalDense(keras.layers.Layer):
             raise ValueError(f"units must be at least 1. Received: {units}")
         self.units = units
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[int, ...]) -> None:
         features = input_shape[-1]
         # The transform of such entries is far from the identity and well conditioned.
         spread = max(features, self.units) ** -0.5
