@@ -4,7 +4,8 @@
 
 Digits with configs/digits_certified.py but for centroids, K and seed: learned and refreshed
 centroids, and the dense layer with orthonormal rows (`fixed`, K = 1). Finished runs are not
-repeated. Prints certified accuracy at l2 0.5 of the soft scores and of the nearest cluster by each proof.
+repeated. Prints certified accuracy at l2 0.5 of the soft scores and of the nearest cluster by each
+proof.
 """
 
 from pathlib import Path
