@@ -41,13 +41,13 @@ def lipschitz_mlp(
 
 
 def lipschitz_cnn(
-    input_shape: tuple[int, int, int], width: int = 48, dim: int = 256
+    input_shape: tuple[int, int, int], width: int = 16, dim: int = 256
 ) -> keras.Model:
     """Stages of AOL convolutions with max-min, space-to-depth between them, two dense layers.
 
     Every stage halves the resolution first, while it is even and at least 8, and has two 3x3
-    convolutions; the channels double from stage to stage. 34 million multiplications an image of
-    32x32x3 at the default width.
+    convolutions; the channels become four times as many from stage to stage: nothing is lost
+    before the dense layers. 27 million multiplications an image of 32x32x3 at the default width.
 
     Args:
         input_shape: (height, width, channels).
@@ -70,7 +70,7 @@ def lipschitz_cnn(
         if halves:
             x = SpaceToDepth(2, name=f"space_to_depth_{stage + 1}")(x)
         for block in range(_BLOCKS):
-            x = AOLConv2D(width * 2**stage, 3, name=f"convolution_{stage + 1}_{block + 1}")(x)
+            x = AOLConv2D(width * 4**stage, 3, name=f"convolution_{stage + 1}_{block + 1}")(x)
             x = MaxMin(name=f"max_min_{stage + 1}_{block + 1}")(x)
     return keras.Model(inputs, _dense(x, [2 * dim], dim), name="lipschitz_cnn")
 
@@ -80,13 +80,14 @@ def lipschitz_resnet(
 ) -> keras.Model:
     """Stages of SLL residual blocks, space-to-depth between them, two dense layers.
 
-    Every stage halves the resolution first, while it is even and at least 8, and begins with a
-    3x3 AOL convolution to its channels, which double from stage to stage; two residual blocks
-    follow.
+    Every stage halves the resolution first, while it is even and at least 8, and has two residual
+    blocks, whose inner channels double from stage to stage. The space-to-depths make all the
+    channels there are: nothing is lost before the dense layers. 39 million multiplications an
+    image of 32x32x3 at the default width.
 
     Args:
         input_shape: (height, width, channels).
-        width: channels of the first stage.
+        width: inner channels of the first stage's blocks.
         dim: of the embedding.
 
     Returns:
@@ -106,9 +107,8 @@ def lipschitz_resnet(
     for stage, halves in enumerate(_stages(input_shape)):
         if halves:
             x = SpaceToDepth(2, name=f"space_to_depth_{stage + 1}")(x)
-        x = AOLConv2D(width * 2**stage, 3, name=f"convolution_{stage + 1}")(x)
         for block in range(_BLOCKS):
-            x = SLLConv2D(3, name=f"residual_{stage + 1}_{block + 1}")(x)
+            x = SLLConv2D(3, width * 2**stage, name=f"residual_{stage + 1}_{block + 1}")(x)
     return keras.Model(inputs, _dense(x, [2 * dim], dim), name="lipschitz_resnet")
 
 

@@ -17,6 +17,7 @@ from clustr_tf.training.distribution import Replicas
 from clustr_tf.training.step import build_step
 from configs import (
     cifar10,
+    cifar10_certified,
     cifar100,
     digits,
     digits_certified,
@@ -30,6 +31,7 @@ CONFIGS = {
     "cifar100": cifar100.get_config(),
     "svhn_cropped": svhn_cropped.get_config(),
     "image_folder": image_folder.get_config(),
+    "cifar10_certified": cifar10_certified.get_config(),
     "digits_certified": digits_certified.get_config(),
     **{f"mnist {name}": mnist_certified.get_config(name) for name in ("large", "small")},
     **{variant: cifar10.get_config(variant) for variant in ("default", "published", "thin")},
