@@ -153,9 +153,7 @@ def prove(
     return class_id, _float32_below(margin / (bound.gain + bound.growth))
 
 
-def _certified(
-    radius: Any, agreed: Any, embeddings: Any, norms: Any, bound: LipschitzBound
-) -> Any:
+def _certified(radius: Any, agreed: Any, embeddings: Any, norms: Any, bound: LipschitzBound) -> Any:
     """What the rounding of the network leaves of a radius in embedding space, `[batch]`."""
     finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(ops.isfinite(norms), axis=1)
     slack = bound.rounding(ops.cast(norms, "float64"))

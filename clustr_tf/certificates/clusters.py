@@ -93,7 +93,9 @@ def cluster_gaps(centroids: Any, clusters_per_class: int) -> Any:
     the centroids.
     """
     classes = centroids.shape[0] // clusters_per_class
-    squared = ops.stack([squared_distances(own, centroids) for own in ops.split(centroids, classes)])
+    squared = ops.stack(
+        [squared_distances(own, centroids) for own in ops.split(centroids, classes)]
+    )
     dtype = np.finfo(keras.backend.standardize_dtype(centroids.dtype))
     return ops.sqrt(ops.where(squared > float(dtype.tiny / dtype.eps), squared, 0))
 

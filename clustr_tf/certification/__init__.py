@@ -1,5 +1,11 @@
 """Certified radii of data sets."""
 
-from clustr_tf.certification.images import Certification, certify_batch, certify_images
+from clustr_tf.certification.images import (
+    Certification,
+    ProvedRadii,
+    certify_batch,
+    certify_images,
+    head_geometry,
+)
 
-__all__ = ["Certification", "certify_batch", "certify_images"]
+__all__ = ["Certification", "ProvedRadii", "certify_batch", "certify_images", "head_geometry"]

@@ -224,9 +224,7 @@ def test_traces_for_batches_of_any_size():
     for count in (1, 9):
         embeddings, _ = draw(seed=3, count=count)
         norms = np.ones((count, 1))
-        eager = certify_embeddings(
-            embeddings, norms, geometry, 0.5, 3, bound, 64, method="exact"
-        )
+        eager = certify_embeddings(embeddings, norms, geometry, 0.5, 3, bound, 64, method="exact")
         graph = traced(embeddings, norms)
         for name, values in eager._asdict().items():
             np.testing.assert_allclose(graph[name], values, rtol=1e-6)

@@ -118,9 +118,15 @@ def test_pairwise_counts_every_own_cluster():
     point = np.zeros((1, 1))
     first = np.array([[-1.0], [3.0], [2.0], [100.0]])
     second = np.array([[-1.0], [1.0], [2.0], [100.0]])
-    assert nearest_cluster_radius(point, first, 2, "pairwise")[1].numpy() == pytest.approx([0.5], rel=1e-12)
-    assert nearest_cluster_radius(point, second, 2, "nearest")[1].numpy() == pytest.approx([0.5], rel=1e-12)
-    assert nearest_cluster_radius(point, second, 2, "pairwise")[1].numpy() == pytest.approx([1.5], rel=1e-12)
+    assert nearest_cluster_radius(point, first, 2, "pairwise")[1].numpy() == pytest.approx(
+        [0.5], rel=1e-12
+    )
+    assert nearest_cluster_radius(point, second, 2, "nearest")[1].numpy() == pytest.approx(
+        [0.5], rel=1e-12
+    )
+    assert nearest_cluster_radius(point, second, 2, "pairwise")[1].numpy() == pytest.approx(
+        [1.5], rel=1e-12
+    )
 
 
 def test_two_classes_with_one_cluster_each_give_the_theorem_of_the_paper():
