@@ -1,4 +1,4 @@
-"""Which classifier, and by which proof: the one description that commands, files and pages share."""
+"""Which classifier, by which proof: the one description that commands, files and pages share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -149,7 +149,8 @@ def certify_images(
     geometry = head_geometry(head, "exact" if exact else "pairwise")
     proved = []
     for proof in proofs:
-        apply = _compiled(proof, geometry, head, bound)
+        shapes = [tf.TensorSpec((None, part.shape[1]), part.dtype) for part in (embeddings, norms)]
+        apply = tf.function(_proving(proof, geometry, head, bound), shapes, autograph=False)
         # Tracing is no part of the time of an image.
         apply(embeddings[:1], norms[:1])
         begin = time.perf_counter()
@@ -163,14 +164,14 @@ def certify_images(
     return Certification(tuple(proved), math.prod(classifier.image_shape), embedding_seconds, bound)
 
 
-def _compiled(
+def _proving(
     proof: Proof, geometry: ClusterGeometry, head: ClusteringHead, bound: LipschitzBound
 ) -> Callable[[Any, Any], tuple[Any, Any]]:
     def apply(embeddings: Any, norms: Any) -> tuple[Any, Any]:
         ranked, variance = head.ranked_clusters, head.variance
         return prove(proof, embeddings, norms, geometry, variance, ranked, bound)
 
-    return tf.function(apply, reduce_retracing=True, autograph=False)
+    return apply
 
 
 def certify_batch(

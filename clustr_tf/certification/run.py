@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -116,22 +117,18 @@ def _arrays(result: Certification) -> dict[str, np.ndarray]:
 
 def _print(console: Console, figures: dict[str, Any], root: Path) -> None:
     console.print(f"{figures['data']}: proved for every change inside the l2 ball (pixels)")
-    table = Table()
-    table.add_column("classifier, proof", no_wrap=True)
-    table.add_column("clean\n(no proof)", justify="right")
-    for entry in figures["certified_accuracy_l2"]:
-        table.add_column(f"at {entry['radius']:.4g}", justify="right")
-    for column in ("mean\nradius", "median\nradius", "abstains", "ms an\nimage"):
+    at = [f"at {entry['radius']:.4g}" for entry in figures["certified_accuracy_l2"]]
+    table = Table("classifier, proof", box=SIMPLE_HEAD)
+    for column in ("clean", *at, "mean radius", "median radius", "abstains", "ms an image"):
         table.add_column(column, justify="right")
     for proof in figures["proofs"]:
+        accuracies = [entry["accuracy"] for entry in proof["certified_accuracy_l2"]]
         table.add_row(
-            proof["title"],
-            f"{proof['clean_accuracy']:.2%}",
-            *(f"{entry['accuracy']:.2%}" for entry in proof["certified_accuracy_l2"]),
-            f"{proof['mean_radius_l2']:.3g}",
-            f"{proof['median_radius_l2']:.3g}",
-            f"{proof['abstentions']:.2%}",
-            f"{1e3 * proof['seconds_per_image']:.3g}",
+            f"{proof['classifier']},\n{proof['method']}",
+            *(f"{share:.1%}" for share in (proof["clean_accuracy"], *accuracies)),
+            *(f"{proof[f'{name}_radius_l2']:.3g}" for name in ("mean", "median")),
+            f"{proof['abstentions']:.1%}",
+            f"{1e3 * proof['seconds_per_image']:.2g}",
         )
     console.print(table)
     for line in figures["left_out"]:

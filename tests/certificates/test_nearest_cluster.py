@@ -118,15 +118,13 @@ def test_pairwise_counts_every_own_cluster():
     point = np.zeros((1, 1))
     first = np.array([[-1.0], [3.0], [2.0], [100.0]])
     second = np.array([[-1.0], [1.0], [2.0], [100.0]])
-    assert nearest_cluster_radius(point, first, 2, "pairwise")[1].numpy() == pytest.approx(
-        [0.5], rel=1e-12
-    )
-    assert nearest_cluster_radius(point, second, 2, "nearest")[1].numpy() == pytest.approx(
-        [0.5], rel=1e-12
-    )
-    assert nearest_cluster_radius(point, second, 2, "pairwise")[1].numpy() == pytest.approx(
-        [1.5], rel=1e-12
-    )
+    for centroids, method, expected in (
+        (first, "pairwise", 0.5),
+        (second, "nearest", 0.5),
+        (second, "pairwise", 1.5),
+    ):
+        _, radius = nearest_cluster_radius(point, centroids, 2, method)
+        np.testing.assert_allclose(radius, [expected], rtol=1e-12)
 
 
 def test_two_classes_with_one_cluster_each_give_the_theorem_of_the_paper():
@@ -136,7 +134,7 @@ def test_two_classes_with_one_cluster_each_give_the_theorem_of_the_paper():
             np.array([[1.0, 5.0]]), np.array([[0.0, 0.0], [4.0, 0.0]]), 1, method, lipschitz=2.0
         )
         assert predicted.numpy() == [0]
-        assert radius.numpy() == pytest.approx([0.5], rel=1e-12)
+        np.testing.assert_allclose(radius, [0.5], rtol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["nearest", "pairwise", "exact"])
