@@ -93,7 +93,7 @@ def soft_score_margin(
     Args:
         distances: squared distances to the centroids, `[batch, C*K]`.
         centroids: `[C*K, dim]`, same dtype.
-        gaps: `cluster_gaps`; not used, and may be None, where all clusters take part.
+        gaps: `cluster_gaps`; may be None where all clusters take part, but saves time.
         variance: sigma^2 > 0, scalar tensor, same dtype.
         clusters_per_class: K.
         nearest: L; None, or C*K and more, for all clusters.
@@ -105,8 +105,12 @@ def soft_score_margin(
     predicted = ops.argmax(log_scores, axis=1)
     per_square = (centroids.shape[1] + 12 * clusters_per_class + 32) * machine_epsilon(distances)
     if _takes_all(nearest, centroids):
-        margins, slopes = _tangents(distances, centroids, variance, predicted, clusters_per_class)
-        slopes += _mean_rounding(centroids, predicted, clusters_per_class)
+        margins, weights = _margins_and_weights(distances, variance, predicted, clusters_per_class)
+        if gaps is None:
+            slopes = _slopes(weights, centroids, predicted)
+            slopes += _mean_rounding(centroids, predicted, clusters_per_class)
+        else:
+            slopes = _slopes_from_gaps(weights, gaps, predicted, centroids.shape[1])
         rounding = per_square * _squares_in_reach(distances, margins, slopes, variance)
         radius = smallest_of_others(_crossing_distances(margins - rounding, slopes), predicted)
     else:
@@ -147,8 +151,8 @@ def signed_class_radii(
     variance = ops.convert_to_tensor(variance, dtype=embeddings.dtype)
     distances = squared_distances(embeddings, centroids)
     labels = ops.convert_to_tensor(labels)
-    margins, slopes = _tangents(distances, centroids, variance, labels, clusters_per_class)
-    radii = _crossing_distances(margins, slopes)
+    margins, weights = _margins_and_weights(distances, variance, labels, clusters_per_class)
+    radii = _crossing_distances(margins, _slopes(weights, centroids, labels))
     classes = ops.arange(radii.shape[1], dtype=labels.dtype)
     return ops.where(ops.equal(classes, ops.expand_dims(labels, 1)), 0, radii)
 
@@ -157,20 +161,44 @@ def _takes_all(nearest: int | None, centroids: Any) -> bool:
     return nearest is None or nearest >= centroids.shape[0]
 
 
-def _tangents(
-    distances: Any, centroids: Any, variance: Any, predicted: Any, clusters_per_class: int
+def _margins_and_weights(
+    distances: Any, variance: Any, predicted: Any, clusters_per_class: int
 ) -> tuple[Any, Any]:
-    """sigma^2 m_k and max_{j in B_k} |mubar - mu_j| of every class k, both `[batch, C]`."""
+    """sigma^2 m_k of every class k `[batch, C]`, and softmax_A(a) `[batch, K]`."""
     scores = class_log_scores(distances, variance, clusters_per_class)
     exponents = -of_own_class(distances, predicted, clusters_per_class) / (2 * variance)
     # Keras warns of a softmax over the one cluster of a class.
     weights = ops.exp(exponents - ops.max(exponents, axis=1, keepdims=True))
     weights /= ops.sum(weights, axis=1, keepdims=True)
+    return variance * (of_own_class(scores, predicted, 1) - scores), weights
+
+
+def _slopes(weights: Any, centroids: Any, predicted: Any) -> Any:
+    """max_{j in B_k} |mubar - mu_j| of every class k, `[batch, C]`."""
+    clusters_per_class = weights.shape[1]
     own = _own_centroids(centroids, predicted, clusters_per_class)
     mean = ops.sum(ops.expand_dims(weights, 2) * own, axis=1)
-    squared = _largest_by_class(squared_distances(mean, centroids), clusters_per_class)
-    margins = variance * (of_own_class(scores, predicted, 1) - scores)
-    return margins, _root(squared)
+    return _root(_largest_by_class(squared_distances(mean, centroids), clusters_per_class))
+
+
+def _slopes_from_gaps(weights: Any, gaps: Any, predicted: Any, dim: int) -> Any:
+    """Upper bounds of `_slopes` from the gaps g between centroids alone.
+
+    For weights w that sum to 1, |mubar - mu_j|^2 = sum_i w_i g_ij^2 - sum_ik w_i w_k g_ik^2 / 2.
+    As g_ik^2 <= 2 g_ij^2 + 2 g_kj^2, both terms and their rounding are at most a few times
+    sum_i w_i g_ij^2, of which dim + K + 12 roundoffs a term and 2 (K + 2) for the weights' own sum
+    are added.
+    """
+    clusters_per_class = weights.shape[1]
+    squared = ops.square(ops.take(gaps, predicted, axis=0))
+    to_any = ops.sum(ops.expand_dims(weights, 2) * squared, axis=1)
+    shape = (-1, clusters_per_class, squared.shape[2] // clusters_per_class, clusters_per_class)
+    own = ops.reshape(predicted, (-1, 1, 1, 1))
+    among = ops.take_along_axis(ops.reshape(squared, shape), own, axis=2)[:, :, 0]
+    spread = ops.sum(weights * ops.sum(among * ops.expand_dims(weights, 1), axis=2), axis=1) / 2
+    rounding = (2 * dim + 8 * clusters_per_class + 40) * machine_epsilon(gaps)
+    upper = ops.maximum(to_any - ops.expand_dims(spread, 1), 0) + rounding * to_any
+    return _root(_largest_by_class(upper, clusters_per_class))
 
 
 def _outranking_margins(

@@ -170,6 +170,29 @@ def test_backbones_have_a_bound(name):
     assert np.all(change <= bound.gain * np.linalg.norm((one - other).reshape(20, -1), axis=1))
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "mixed_float16"])
+def test_lower_precision_is_refused(dtype):
+    """Whole networks as for serving, and a single layer inside one in float32."""
+    with pytest.raises(ValueError, match=r"float32 or float64.*Received: b?float16"):
+        lipschitz_bound(build_network(dtype))
+    images = keras.Input((1, 1, 4))
+    flat = layers.Dense(3)(layers.Flatten()(images))
+    with pytest.raises(ValueError, match="'culprit' must compute in float32 or float64"):
+        lipschitz_bound(keras.Model(images, layers.ReLU(dtype=dtype, name="culprit")(flat)))
+
+
+def test_weights_rounded_to_float16_are_other_weights():
+    """Computing in float32 they have a bound, their own: 3 + 2^-11 becomes 3, ties to even."""
+    gains = []
+    for kernel in (3 + 2.0**-11, np.float16(3 + 2.0**-11)):
+        images = keras.Input((1, 1, 1))
+        dense = layers.Dense(1)
+        network = keras.Model(images, dense(layers.Flatten()(images)))
+        dense.kernel.assign([[kernel]])
+        gains.append(lipschitz_bound(network).gain)
+    np.testing.assert_allclose(gains, [3 + 2.0**-11, 3], rtol=1e-8)
+
+
 class Doubling(layers.Dense):
     """Inherits from a layer with a bound, and breaks it."""
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp, softmax
 
 from clustr_tf.certificates import (
+    cluster_geometry,
     nearest_cluster_radius,
     signed_class_radii,
+    soft_score_proof,
     soft_score_radius,
 )
 
@@ -84,6 +86,22 @@ def test_radius_is_that_of_the_formula(seed, classes, clusters, dim, variance, n
         predicted, predict(points, centroids, variance, clusters, nearest)
     )
     np.testing.assert_allclose(radius, expected, rtol=1e-8, atol=1e-12)
+
+
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(**{name: drawn for name, drawn in mixtures.items() if name != "nearest"})
+def test_gaps_between_centroids_give_the_same_radius(seed, classes, clusters, dim, variance):
+    """The distance of a mean from a centroid, through those of its parts: never too small."""
+    points, centroids = draw(seed, classes, clusters, dim)
+    geometry = cluster_geometry(tf.constant(centroids), clusters)
+    distances = tf.reduce_sum((points[:, None] - centroids) ** 2, axis=2)
+    predicted, radius = soft_score_proof(None).margin(
+        distances, geometry, tf.constant(variance, tf.float64)
+    )
+    expected = [radius_by_the_formula(point, centroids, variance, clusters) for point in points]
+    np.testing.assert_array_equal(predicted, predict(points, centroids, variance, clusters))
+    np.testing.assert_allclose(radius, expected, rtol=1e-8, atol=1e-11)
+    assert np.all(radius <= np.array(expected) * (1 + 1e-13))
 
 
 def test_two_clusters_by_hand():
