@@ -1,6 +1,14 @@
 """Certified radii: margins in embedding space, Lipschitz bounds and what joins them."""
 
 from clustr_tf.certificates.certify import Certificates, certify_embeddings
+from clustr_tf.certificates.interval import (
+    LinfCertificates,
+    certified_linf,
+    embed_with_box,
+    image_box,
+    interval_radius,
+)
+from clustr_tf.certificates.interval_head import log_score_margins, worst_differences
 from clustr_tf.certificates.layer_bounds import layer_bound
 from clustr_tf.certificates.lipschitz import LipschitzBound, embed_with_norms, lipschitz_bound
 from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
@@ -8,12 +16,19 @@ from clustr_tf.certificates.soft_score import signed_class_radii, soft_score_rad
 
 __all__ = [
     "Certificates",
+    "LinfCertificates",
     "LipschitzBound",
+    "certified_linf",
     "certify_embeddings",
+    "embed_with_box",
     "embed_with_norms",
+    "image_box",
+    "interval_radius",
     "layer_bound",
     "lipschitz_bound",
+    "log_score_margins",
     "nearest_cluster_radius",
     "signed_class_radii",
     "soft_score_radius",
+    "worst_differences",
 ]
