@@ -102,6 +102,7 @@ def test_the_full_size_config_trains_one_step():
         tf.constant(targets),
         tf.constant([0, 0], tf.int32),
         tf.zeros([0, 32, 32, 3]),
+        tf.constant(0.0),
     )
     assert losses.shape == (24,)
     assert np.isfinite(losses).all()

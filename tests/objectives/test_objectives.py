@@ -42,7 +42,7 @@ def _dense():
     return classifier
 
 
-def _losses_and_gradient(classifier, config):
+def _losses_and_gradient(classifier, config, progress=0.0):
     """Losses of the objective and the gradient of their mean for the embedding's weights."""
     objective = build_objective(config)
     images = tf.constant(PIXELS.reshape(8, 1, 3, 1), tf.float32)
@@ -51,7 +51,9 @@ def _losses_and_gradient(classifier, config):
     @tf.function
     def run():
         with tf.GradientTape() as tape:
-            losses = objective.losses(classifier, images, targets, tf.constant(SEED))
+            losses = objective.losses(
+                classifier, images, targets, tf.constant(SEED), tf.constant(progress)
+            )
             loss = tf.reduce_mean(losses.total)
         kernel = classifier.backbone.get_layer("weights").kernel
         return losses, tape.gradient(loss, kernel.value)
@@ -265,7 +267,7 @@ def test_the_adversary_leaves_the_moving_averages_alone():
     # of EPS / 2 reach the edge of the ball from any start.
     objective = build_objective(ObjectiveConfig("pgd_at", eps=EPS, step_size=EPS / 2, steps=4))
     images, targets = tf.fill([4, 1, 1, 1], 0.5), tf.zeros([4, 2], tf.int64)
-    tf.function(objective.losses)(classifier, images, targets, tf.constant(SEED))
+    tf.function(objective.losses)(classifier, images, targets, tf.constant(SEED), tf.constant(0.0))
     assert float(norm.moving_mean[0]) == pytest.approx((0.5 - EPS) / 2, rel=1e-5)
 
 

@@ -140,8 +140,8 @@ class _Broken:
     def __init__(self, objective):
         self._objective = objective
 
-    def losses(self, classifier, images, targets, seed):
-        losses = self._objective.losses(classifier, images, targets, seed)
+    def losses(self, classifier, images, targets, seed, progress):
+        losses = self._objective.losses(classifier, images, targets, seed, progress)
         broken = losses.total * float("nan")
         return StepLosses(broken, broken, losses.parts)
 
