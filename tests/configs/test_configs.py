@@ -15,10 +15,11 @@ from clustr_tf.objectives import build_objective
 from clustr_tf.training.building import build_classifier
 from clustr_tf.training.distribution import Replicas
 from clustr_tf.training.step import build_step
-from configs import cifar10, cifar100, digits, image_folder, svhn_cropped
+from configs import cifar10, cifar100, digits, digits_ibp, image_folder, svhn_cropped
 
 CONFIGS = {
     "digits": digits.get_config(),
+    "digits_ibp": digits_ibp.get_config(),
     "cifar100": cifar100.get_config(),
     "svhn_cropped": svhn_cropped.get_config(),
     "image_folder": image_folder.get_config(),
@@ -32,7 +33,9 @@ def test_every_config_is_an_experiment(config):
     assert isinstance(read_experiment(config.to_dict()), Experiment)
 
 
-@pytest.mark.parametrize("module", [digits, cifar10, cifar100, svhn_cropped, image_folder])
+@pytest.mark.parametrize(
+    "module", [digits, digits_ibp, cifar10, cifar100, svhn_cropped, image_folder]
+)
 def test_every_field_has_a_comment_and_nothing_of_the_package_is_imported(module):
     text = Path(module.__file__).read_text()
     assert set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) <= {
