@@ -7,11 +7,13 @@ from clustr_tf.certification.images import (
     certify_images,
     head_geometry,
 )
+from clustr_tf.certification.intervals import certified_accuracy_linf
 from clustr_tf.certification.served import certified_classifier
 
 __all__ = [
     "Certification",
     "ProvedRadii",
+    "certified_accuracy_linf",
     "certified_classifier",
     "certify_batch",
     "certify_images",

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from clustr_tf.certificates import all_proofs
 from clustr_tf.certification.images import Certification, ProvedRadii, certify_images
+from clustr_tf.certification.intervals import certified_accuracy_linf
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import load_dataset
 from clustr_tf.errors import InputError
@@ -64,6 +65,14 @@ def run_certification(
         "left_out": left_out,
         "versions": versions(),
     }
+    attack = experiment.evaluation.attack
+    if attack.norm == "linf":
+        images = dataset.test_images[:examples]
+        share = certified_accuracy_linf(classifier, images, labels, attack.eps)
+        if share is not None:
+            figures["certified_accuracy_linf_by_intervals"] = [
+                {"eps": attack.eps, "accuracy": share}
+            ]
     # The arrays first: who finds the figures finds what they are of.
     write_arrays(root / "certificates.npz", _arrays(result))
     write_json(root / "certificates.json", figures)
@@ -133,6 +142,10 @@ def _print(console: Console, figures: dict[str, Any], root: Path) -> None:
             f"{1e3 * proof['seconds_per_image']:.2g}",
         )
     console.print(table)
+    for entry in figures.get("certified_accuracy_linf_by_intervals", []):
+        console.print(
+            f"l-infinity, eps {entry['eps']:.4g}: {entry['accuracy']:.2%} certified by intervals"
+        )
     for line in figures["left_out"]:
         console.print(f"left out: {line}", highlight=False, soft_wrap=True)
     linf = figures["median_radius_linf_by_norm_equivalence"]
