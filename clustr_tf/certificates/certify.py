@@ -68,8 +68,9 @@ def certify_embeddings(
     model may decide otherwise.
 
     WARNING: the radii hold for l2 changes (and by |d|_2 <= sqrt(num_pixels) |d|_inf for
-    l-infinity) that keep pixels in [0, 1], for the very weights that `bound` was computed from, in
-    float32. They say nothing about other norms, changed weights or lower precision.
+    l-infinity) that keep pixels in [0, 1], for the very weights that `bound` and `geometry` were
+    computed from, in float32. They say nothing about other norms, inputs outside [0, 1], changed
+    weights or centroids, TensorFloat-32, bfloat16 or float16: see docs/certificates.md.
 
     Args:
         embeddings: `[batch, dim]`, of `embed_with_norms`.

@@ -140,7 +140,7 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
 
     Returns:
         Embeddings `[batch, dim]` and float64 `[batch, layers]`: the l2 norm of the input of every
-        layer that rounds.
+        layer that rounds, or a little more, never less.
 
     Example:
         >>> embeddings, norms = embed_with_norms(classifier.embedder, images)
@@ -157,8 +157,19 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
 
 
 def _squared_norms(values: Any) -> Any:
-    """`[batch, ...]` -> float64 `[batch]`: float32 sums of so many squares could be too small."""
-    return ops.sum(ops.square(ops.cast(values, "float64")), axis=tuple(range(1, len(values.shape))))
+    """Upper bounds of the squared norms, `[batch, ...]` -> float64 `[batch]`.
+
+    float32 sums of so many squares could be too small. But to cast all of a feature map costs as
+    much as a convolution: channels are summed as they are, and their sum is raised by its rounding,
+    at most gamma_C for C channels, and by what underflow may have taken.
+    """
+    if len(values.shape) == 2:
+        return ops.sum(ops.square(ops.cast(values, "float64")), axis=1)
+    channels = values.shape[-1]
+    dtype = np.finfo(keras.backend.standardize_dtype(values.dtype))
+    sums = ops.cast(ops.sum(ops.square(values), axis=-1), "float64")
+    raised = sums * (1 + (channels + 2) * float(dtype.eps)) + channels * float(dtype.tiny)
+    return ops.sum(raised, axis=tuple(range(1, len(raised.shape))))
 
 
 def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Bounds:

@@ -113,7 +113,8 @@ def certify_images(
 
     WARNING: the radii hold for l2 (and by norm equivalence l-infinity) changes of images in
     [0, 1], for these weights, a float32 network and the float64 head that is served. They say
-    nothing about other changes.
+    nothing about other norms, other inputs, changed weights, TensorFloat-32 or lower precision,
+    nor of the float32 head of model.keras: see docs/certificates.md.
 
     Args:
         classifier: with a clustering head.
@@ -191,6 +192,8 @@ def certify_batch(
         bound: `lipschitz_bound(classifier.embedder)`.
         geometry: `head_geometry(classifier.head)`.
         method: of the nearest-cluster radius.
+
+    WARNING: as for `certify_embeddings`.
 
     Returns:
         Embeddings `[batch, dim]` and their certificates.

@@ -149,6 +149,20 @@ def test_embeds_as_the_network_does():
         np.testing.assert_allclose(graph, eager, rtol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e15])
+def test_norms_are_never_too_small(scale):
+    """Of maps of 300 channels, by at most a factor of 1 + 302 * 2^-23; also where squares vanish."""
+    images = keras.Input((4, 4, 300))
+    network = keras.Model(images, layers.Conv2D(2, 1)(images))
+    maps = scale * np.random.default_rng(10).normal(size=(50, 4, 4, 300))
+    maps = maps.astype("float32")
+    found = embed_with_norms(network, maps)[1][:, 0]
+    exact = np.linalg.norm(maps.reshape(50, -1).astype("float64"), axis=1)
+    assert np.all(found >= exact)
+    # Squares below 1e-38 count as that much each.
+    assert np.all(found <= np.maximum(exact * (1 + 302 * 2.0**-23), 1e-17))
+
+
 def test_calling_a_network_elsewhere_changes_nothing():
     network = build_network()
     bound = lipschitz_bound(network)
