@@ -282,6 +282,45 @@ def test_survives_saving_and_computes_its_weights_in_float32(layer, shape, tmp_p
 
 
 @pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(AOLConv2D(4, 1), (1, 1, 3)), (AOLConv2D(3, 1), (1, 1, 5)), (OrthogonalDense(5), (3,))],
+    ids=["aol", "aol to fewer", "orthogonal"],
+)
+def test_half_precision_rounds_the_finished_weights_only(layer, shape):
+    """Of one-hot inputs the outputs are the weights, which bfloat16 rounds once if at all."""
+    ones = np.eye(shape[-1], dtype=np.float32).reshape(-1, *shape)
+    _set_kernel(layer, shape, "random")
+    mixed = type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
+    mixed.build((None, *shape))
+    mixed.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(mixed(ones), tf.cast(layer(ones), tf.bfloat16))
+
+
+def test_the_diagonal_is_not_rounded_to_half_precision():
+    layer = _set_kernel(SLLConv2D(3, dtype="mixed_bfloat16"), (4, 4, 3), "random")
+    kernel = layer.kernel.numpy().astype(np.float64)
+    with tf.GradientTape() as tape:
+        factors = layer.factors()
+        loss = tf.reduce_sum(factors)
+    np.testing.assert_allclose(factors, 2 / sll_diagonal(kernel, np.zeros(3)), rtol=1e-5)
+    assert np.abs(tape.gradient(loss, layer.kernel.value)).max() > 0
+
+
+def _network(shape):
+    inputs = keras.Input(shape)
+    hidden = SLLConv2D(3)(MaxMin()(AOLConv2D(4, 3, 2)(inputs)))
+    hidden = keras.layers.Flatten()(ScaledAveragePooling2D(3)(hidden))
+    return keras.Model(inputs, OrthogonalDense(3)(hidden))
+
+
+def test_xla_computes_the_same():
+    network = _network((6, 6, 2))
+    images = RNG.normal(size=(8, 6, 6, 2)).astype(np.float32)
+    compiled = tf.function(network, jit_compile=True)
+    np.testing.assert_allclose(compiled(images), network(images), atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("build", "line"),
     [
         (lambda: AOLConv2D(0, 3), "filters must be at least 1. Received: 0"),
