@@ -6,41 +6,17 @@ Each run is `python -m clustr_tf.train` with the default config but for method a
 runs are not repeated, unfinished ones are resumed. Prints the table of docs/results.md.
 """
 
-import json
-import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 from absl import app, flags
 
-from clustr_tf.objectives import OBJECTIVES
+from benchmarks.bare_step import PASSES
+from benchmarks.runs import cell, finished_run
 
 _OUTPUT = flags.DEFINE_string("output", "runs/methods", "folder of the workdirs")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each method, from 0")
-_METHODS = flags.DEFINE_list("methods", list(OBJECTIVES), "training methods")
+_METHODS = flags.DEFINE_list("methods", list(PASSES), "training methods")
 _OPTIONS = flags.DEFINE_multi_string("option", [], "further flag of the training command")
-
-
-def finished_run(method: str, seed: int) -> dict[str, float]:
-    """The summary of a run, which is trained if it has none."""
-    workdir = Path(_OUTPUT.value) / f"{method}-{seed}"
-    summary = workdir / "summary.json"
-    if not summary.exists():
-        command = [
-            *(sys.executable, "-m", "clustr_tf.train", f"--workdir={workdir}"),
-            *(f"--config.objective.name={method}", f"--config.training.seed={seed}"),
-            *_OPTIONS.value,
-        ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    values: dict[str, float] = json.loads(summary.read_text(encoding="utf-8"))
-    return values
-
-
-def cell(values: list[float], scale: float, digits: int) -> str:
-    """Mean and range of the seeds."""
-    mean, low, high = statistics.mean(values), min(values), max(values)
-    return f"{scale * mean:.{digits}f} ({scale * low:.{digits}f}-{scale * high:.{digits}f})"
 
 
 def main(arguments: list[str]) -> None:
@@ -49,7 +25,15 @@ def main(arguments: list[str]) -> None:
     print("| method | clean accuracy % | PGD accuracy % | seconds of training |")
     print("| --- | --- | --- | --- |")
     for method in _METHODS.value:
-        runs = [finished_run(method, seed) for seed in range(_SEEDS.value)]
+        runs = [
+            finished_run(
+                Path(_OUTPUT.value) / f"{method}-{seed}",
+                f"--config.objective.name={method}",
+                f"--config.training.seed={seed}",
+                *_OPTIONS.value,
+            )
+            for seed in range(_SEEDS.value)
+        ]
         figures = [
             cell([run["clean_accuracy"] for run in runs], 100, 2),
             cell([run["pgd_accuracy"] for run in runs], 100, 2),

@@ -14,7 +14,8 @@ class Classifier(keras.Model):
     Standardisation is a layer inside the model, so that attacks, radii and exports see pixels.
 
     Args:
-        backbone: functional model, standardised images -> embeddings `[batch, dim]`.
+        backbone: functional model, standardised images -> embeddings `[batch, dim]`; images are
+            standardised in the dtype of its input.
         head: layer, embeddings -> log-scores `[batch, classes]`, such as `ClusteringHead`.
         mean: per-channel means of the pixels, in [0, 1].
         std: per-channel standard deviations of the pixels, above 0.
@@ -49,7 +50,10 @@ class Classifier(keras.Model):
         self.mean = [float(value) for value in mean]
         self.std = [float(value) for value in std]
         self.standardise = keras.layers.Normalization(
-            mean=self.mean, variance=[value**2 for value in self.std], name="standardise"
+            mean=self.mean,
+            variance=[value**2 for value in self.std],
+            dtype=backbone.inputs[0].dtype,
+            name="standardise",
         )
         self.backbone = backbone
         images = keras.Input(backbone.input_shape[1:], name="images")

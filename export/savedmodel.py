@@ -17,10 +17,11 @@ def main() -> None:
     """Exports what the flags say."""
     workdir_root = required_workdir()
     from clustr_tf.certificates import lipschitz_bound
+    from clustr_tf.certification import certified_classifier
     from clustr_tf.workdir import Workdir
     from export.saving import export_savedmodel
 
-    classifier = Workdir(workdir_root).load_classifier()
+    classifier = certified_classifier(Workdir(workdir_root).load_classifier())
     try:
         version = export_savedmodel(
             classifier, Path(_OUTPUT.value), lipschitz_bound(classifier.embedder)

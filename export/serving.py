@@ -109,7 +109,7 @@ class ServingModule(tf.Module):
         """
         embeddings, certificates = self._certify(checked_images(images, self._image_shape))
         return {
-            "embeddings": embeddings,
+            "embeddings": tf.cast(embeddings, tf.float32),
             "nearest_cluster": certificates.nearest_cluster,
             "squared_distances": certificates.squared_distances,
         }

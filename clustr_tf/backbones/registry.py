@@ -6,15 +6,20 @@ from typing import Any
 
 import keras
 
+from clustr_tf.backbones.lipschitz import lipschitz_cnn, lipschitz_mlp, lipschitz_resnet
 from clustr_tf.backbones.resnet import resnet18
 from clustr_tf.backbones.small_cnn import small_cnn
 
 BACKBONES: dict[str, Callable[..., keras.Model]] = {
+    "lipschitz_cnn": lipschitz_cnn,
+    "lipschitz_mlp": lipschitz_mlp,
+    "lipschitz_resnet": lipschitz_resnet,
     "resnet18": resnet18,
     "small_cnn": small_cnn,
 }
 
-LIPSCHITZ_BACKBONES = frozenset({"lipschitz_cnn", "lipschitz_resnet"})
+# 1-Lipschitz by construction: their images are centred, but not divided by a deviation.
+LIPSCHITZ_BACKBONES = frozenset({"lipschitz_cnn", "lipschitz_mlp", "lipschitz_resnet"})
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from clustr_tf.certificates.interval_head import log_score_margins, worst_differ
 from clustr_tf.certificates.layer_bounds import layer_bound
 from clustr_tf.certificates.lipschitz import LipschitzBound, embed_with_norms, lipschitz_bound
 from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
+from clustr_tf.certificates.plain import is_reparametrised, plain_network
 from clustr_tf.certificates.soft_score import signed_class_radii, soft_score_radius
 
 __all__ = [
@@ -24,10 +25,12 @@ __all__ = [
     "embed_with_norms",
     "image_box",
     "interval_radius",
+    "is_reparametrised",
     "layer_bound",
     "lipschitz_bound",
     "log_score_margins",
     "nearest_cluster_radius",
+    "plain_network",
     "signed_class_radii",
     "soft_score_radius",
     "worst_differences",

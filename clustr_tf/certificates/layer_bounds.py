@@ -28,9 +28,15 @@ from clustr_tf.certificates.layer_checks import (
     check_relu,
     check_standardisation,
 )
+from clustr_tf.layers import MaxMin, ScaledAveragePooling2D, ScaledResidualConv2D, SpaceToDepth
+
+# What the two products, the factor and the difference of a residual add to the terms of its sums.
+_RESIDUAL_TERMS = 6
 
 # Rearrangements and comparisons.
 _EXACT_LAYERS = (
+    MaxMin,
+    SpaceToDepth,
     layers.Activation,
     layers.Dropout,
     layers.Flatten,
@@ -45,7 +51,7 @@ Shape = Sequence[int]
 
 @dataclass(frozen=True)
 class LayerBound:
-    """Bounds of one layer: an affine map, then perhaps ReLU; or a map that is exact in float32.
+    """Bounds of one layer: an affine map, then perhaps ReLU; or a map that does not round.
 
     Attributes:
         gain: Lipschitz constant at most this, in l2.
@@ -97,8 +103,14 @@ def rounds(layer: keras.layers.Layer) -> bool:
 @layer_bound.register(layers.Reshape)
 @layer_bound.register(layers.Dropout)
 @layer_bound.register(layers.ZeroPadding2D)
+@layer_bound.register(SpaceToDepth)
+@layer_bound.register(MaxMin)
 def _rearrangement(layer: keras.layers.Layer, input_shape: Shape) -> LayerBound:
-    """Isometries that do not compute anything (dropout at inference)."""
+    """Norms stay, nothing is computed (dropout at inference).
+
+    Max-min: |max(a, b) - max(c, d)|^2 + |min(a, b) - min(c, d)|^2 <= |a - c|^2 + |b - d|^2, as
+    sorting two pairs cannot increase their distance.
+    """
     return LayerBound(gain=1.0)
 
 
@@ -211,6 +223,40 @@ def _windows_per_input(layer: Any) -> int:
     return math.prod(
         math.ceil(size / stride)
         for size, stride in zip(layer.pool_size, layer.strides, strict=True)
+    )
+
+
+@layer_bound.register(ScaledAveragePooling2D)
+def _scaled_average_pooling(layer: ScaledAveragePooling2D, input_shape: Shape) -> LayerBound:
+    """A sum of n = size^2 values is at most sqrt(n) = size times their norm."""
+    return LayerBound(gain=1.0, absolute_gain=1.0, terms=layer.size**2)
+
+
+@layer_bound.register(ScaledResidualConv2D)
+def _scaled_residual(layer: ScaledResidualConv2D, input_shape: Shape) -> LayerBound:
+    """I - W F S W^T with F the factors and S the slopes of ReLU, diagonal and in [0, 1].
+
+    With B = W (F / 2)^(1/2) it is I - 2 B S B^T and B S B^T has its eigenvalues between 0 and
+    |B|^2, so that the norm is at most max(1, 2 |B|^2 - 1). Rounding: that of the inner sums, of the
+    factor, of the outer sums and of the difference, each in absolute values.
+    """
+    kernel, factors = _weight(layer, "kernel"), _weight(layer, "factors")
+    if (factors < 0).any():
+        raise ValueError(
+            f"layer {layer.name!r} must have factors of at least 0. Received: {factors.min()}"
+        )
+    squared = convolution_norm(kernel * np.sqrt(factors / 2), (1, 1), input_shape[1:3]) ** 2
+    inner, outer = (
+        absolute_convolution_norm(weights, (1, 1)) for weights in (kernel, kernel * factors)
+    )
+    positions = math.prod(input_shape[1:3])
+    bias_norm = math.sqrt(positions) * float(np.linalg.norm(_weight(layer, "bias")))
+    taps = math.prod(kernel.shape[:2])
+    return LayerBound(
+        gain=max(1.0, 2 * squared - 1),
+        absolute_gain=1 + outer * inner,
+        terms=taps * sum(kernel.shape[2:]) + _RESIDUAL_TERMS,
+        offset=outer * bias_norm,
     )
 
 

@@ -11,7 +11,7 @@ from keras import ops
 from clustr_tf.certificates.graph import call_layer, fold_layers
 from clustr_tf.certificates.layer_bounds import LayerBound, layer_bound, rounds
 from clustr_tf.certificates.layer_checks import check_precision, check_type
-from clustr_tf.certificates.rounding import gamma
+from clustr_tf.certificates.rounding import UNIT_ROUNDOFF, gamma
 
 # Covers the rounding of the float64 arithmetic here, a small multiple of 1e-16 an operation.
 _FLOAT64_SLACK = 1 + 1e-9
@@ -69,15 +69,17 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
     """Bounds the Lipschitz constant and the rounding of a functional network.
 
     Gains multiply along a path and add up where branches are added. Rounding: a layer that sums
-    n products in float32 errs by at most gamma_{n+2} (|W| |x| + |b|), gamma_n = n u / (1 - n u),
-    u = 2^-24, in any order of summation, where x is its float32 input; the error grows by the
-    gains of the later layers. The norms of these inputs are measured for every image; for an image
-    changed by r they are larger by at most the gain up to there times r and the errors themselves.
+    n products errs by at most gamma_{n+2} (|W| |x| + |b|), gamma_n = n u / (1 - n u), u = 2^-24
+    in float32 and 2^-53 in float64, in any order of summation, where x is its rounded input; the
+    error grows by the gains of the later layers. The norms of these inputs are measured for every
+    image; for an image changed by r they are larger by at most the gain up to there times r and
+    the errors themselves.
 
     WARNING: the bounds hold for inference and these very weights. The rounding is that of IEEE
-    float32 products and sums, each layer evaluated as written: it does not cover TensorFloat-32
-    (`tf.config.experimental.enable_tensor_float_32_execution(False)` switches it off), bfloat16,
-    float16, Winograd or Fourier convolutions, weights folded into one another, or underflow.
+    float32 or float64 products and sums, each layer evaluated as written: it does not cover
+    TensorFloat-32 (`tf.config.experimental.enable_tensor_float_32_execution(False)` switches it
+    off), bfloat16, float16, Winograd or Fourier convolutions, weights folded into one another, or
+    underflow.
 
     Args:
         network: a functional model of layers known to `layer_bound`, `keras.layers.Add` and nested
@@ -169,7 +171,7 @@ def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Boun
         changed_error=np.sum([bounds.changed_error for bounds in inputs], axis=0),
         growth=sum(bounds.growth for bounds in inputs),
     )
-    rate = gamma(found.terms + 2) if found.terms else 0.0
+    rate = gamma(found.terms + 2, UNIT_ROUNDOFF[layer.compute_dtype]) if found.terms else 0.0
     offset = np.eye(len(norm))[0] * found.offset
     changed_norm = norm + before.error + before.changed_error
     return _Bounds(

@@ -12,7 +12,9 @@ from clustr_tf.certificates import (
     LipschitzBound,
     certify_embeddings,
     embed_with_norms,
+    is_reparametrised,
     lipschitz_bound,
+    plain_network,
 )
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import to_pixels
@@ -72,7 +74,7 @@ def certify_images(
         method: of the nearest-cluster radius: "nearest", "pairwise" or "exact".
 
     Returns:
-        Radii and predictions.
+        Radii and predictions, of the `certified_classifier`.
 
     Raises:
         ValueError: if the head has no certificate or the network has a layer without a proved
@@ -86,6 +88,7 @@ def certify_images(
             "classifier must have a ClusteringHead: other heads have no certificates. "
             f"Received: {type(classifier.head).__name__}"
         )
+    classifier = certified_classifier(classifier)
     bound = lipschitz_bound(classifier.embedder)
     results = [
         certify_batch(classifier, to_pixels(images[start : start + _BATCH]), bound, method)[1]
@@ -107,13 +110,34 @@ def certify_images(
     )
 
 
+def certified_classifier(classifier: Classifier) -> Classifier:
+    """The classifier that certificates are about and that is served.
+
+    A backbone with reparametrised layers becomes the `plain_network` in float64; any other
+    classifier is what it is.
+
+    Args:
+        classifier: finished.
+
+    Returns:
+        A classifier with the same head.
+
+    Example:
+        >>> lipschitz_bound(certified_classifier(classifier).embedder)
+    """
+    if not is_reparametrised(classifier.backbone):
+        return classifier
+    backbone = plain_network(classifier.backbone)
+    return Classifier(backbone, classifier.head, classifier.mean, classifier.std, name="certified")
+
+
 def certify_batch(
     classifier: Classifier, images: Any, bound: LipschitzBound, method: str = "pairwise"
 ) -> tuple[Any, Certificates]:
     """Embeds and certifies a batch: what commands compute and what the SavedModel serves.
 
     Args:
-        classifier: with a clustering head.
+        classifier: with a clustering head; a `certified_classifier`.
         images: float32 `[batch, H, W, C]` in [0, 1].
         bound: `lipschitz_bound(classifier.embedder)`.
         method: of the nearest-cluster radius.

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import keras
 
-from clustr_tf.backbones import build_backbone
+from clustr_tf.backbones import LIPSCHITZ_BACKBONES, build_backbone
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import Dataset
 from clustr_tf.experiment import Experiment
@@ -18,7 +18,8 @@ def build_classifier(experiment: Experiment, dataset: Dataset) -> Classifier:
     """An untrained classifier for the data.
 
     The backbone computes in the configured precision; standardisation, head, distances and losses
-    always in float32, and so are all weights.
+    always in float32, and so are all weights. Images of a backbone that is 1-Lipschitz are only
+    centred, so that a pixel is a unit of the embedding.
 
     Args:
         experiment: backbone, precision, K, L; the objective decides which head it is.
@@ -41,7 +42,9 @@ def build_classifier(experiment: Experiment, dataset: Dataset) -> Classifier:
         )
     else:
         head = keras.layers.Dense(dataset.num_classes, name="dense_head")
-    return Classifier(backbone, head, dataset.mean, dataset.std, name="classifier")
+    is_lipschitz = experiment.backbone.name in LIPSCHITZ_BACKBONES
+    std = [1.0] * len(dataset.std) if is_lipschitz else dataset.std
+    return Classifier(backbone, head, dataset.mean, std, name="classifier")
 
 
 def in_float32(experiment: Experiment, dataset: Dataset, classifier: Classifier) -> Classifier:

@@ -15,7 +15,17 @@ from clustr_tf.objectives import build_objective
 from clustr_tf.training.building import build_classifier
 from clustr_tf.training.distribution import Replicas
 from clustr_tf.training.step import build_step
-from configs import cifar10, cifar100, digits, digits_ibp, image_folder, svhn_cropped
+from configs import (
+    cifar10,
+    cifar10_certified,
+    cifar100,
+    digits,
+    digits_certified,
+    digits_ibp,
+    image_folder,
+    mnist_certified,
+    svhn_cropped,
+)
 
 CONFIGS = {
     "digits": digits.get_config(),
@@ -23,6 +33,9 @@ CONFIGS = {
     "cifar100": cifar100.get_config(),
     "svhn_cropped": svhn_cropped.get_config(),
     "image_folder": image_folder.get_config(),
+    "cifar10_certified": cifar10_certified.get_config(),
+    "digits_certified": digits_certified.get_config(),
+    **{f"mnist {name}": mnist_certified.get_config(name) for name in ("large", "small")},
     **{variant: cifar10.get_config(variant) for variant in ("default", "published", "thin")},
 }
 

@@ -1,0 +1,65 @@
+"""1-Lipschitz networks in float64: the same function, and a bound close to 1."""
+
+import keras
+import numpy as np
+import pytest
+
+from clustr_tf.backbones import LIPSCHITZ_BACKBONES, build_backbone
+from clustr_tf.certificates import is_reparametrised, layer_bound, lipschitz_bound, plain_network
+from clustr_tf.layers import ScaledResidualConv2D
+from tests.layers.jacobian import singular_values
+
+RNG = np.random.default_rng(0)
+
+
+def _scrambled(name, shape, width):
+    """A backbone whose free weights are far from where they began."""
+    keras.utils.set_random_seed(1)
+    network = build_backbone(name, shape, width=width)
+    network.set_weights(
+        [weight + 0.2 * RNG.normal(size=weight.shape) for weight in network.get_weights()]
+    )
+    return network
+
+
+@pytest.mark.parametrize("name", sorted(LIPSCHITZ_BACKBONES))
+def test_computes_what_the_network_computes(name):
+    network = _scrambled(name, (8, 8, 2), width=8)
+    plain = plain_network(network)
+    images = RNG.uniform(size=(4, 8, 8, 2)).astype(np.float32)
+    expected = network(images).numpy()
+    found = plain(images).numpy()
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.abs(expected).max() > 0.1
+    assert is_reparametrised(network)
+    assert not is_reparametrised(plain)
+
+
+@pytest.mark.parametrize("name", sorted(LIPSCHITZ_BACKBONES))
+def test_the_proved_bound_is_about_1_and_holds(name):
+    plain = plain_network(_scrambled(name, (8, 8, 1), width=8))
+    bound = lipschitz_bound(plain)
+    # Each of some ten layers is raised by 1e-9 for its own rounding, three times.
+    assert 0.1 < bound.gain <= 1 + 1e-7
+    assert bound.growth + max(bound.slack) < 1e-9
+    for seed in range(3):
+        point = np.random.default_rng(seed).uniform(size=(1, 8, 8, 1))
+        assert singular_values(plain, point)[0] <= bound.gain
+
+
+def test_too_large_factors_are_bounded_all_the_same():
+    """One pixel, W = w, factor f: slopes 1 and 1 - f w^2; here 1 - 3 = -2."""
+    layer = ScaledResidualConv2D(1, 1, dtype="float64")
+    layer.build((None, 1, 1, 1))
+    layer.set_weights([np.ones((1, 1, 1, 1)), np.zeros(1), np.array([3.0])])
+    assert layer_bound(layer, (None, 1, 1, 1)).gain == pytest.approx(2.0, abs=1e-6)
+    assert singular_values(layer, np.ones((1, 1, 1, 1)))[0] == pytest.approx(2.0)
+
+
+def test_negative_factors_have_no_bound():
+    layer = ScaledResidualConv2D(1, 1, dtype="float64")
+    layer.build((None, 1, 1, 1))
+    layer.set_weights([np.ones((1, 1, 1, 1)), np.zeros(1), np.array([-1.0])])
+    with pytest.raises(ValueError, match=r"factors of at least 0. Received: -1"):
+        layer_bound(layer, (None, 1, 1, 1))
