@@ -14,7 +14,7 @@ from clustr_tf.certificates.interval_head import (
 )
 from clustr_tf.certificates.interval_layers import interval_layer, normalised
 from clustr_tf.certificates.layer_checks import check_precision, check_type
-from clustr_tf.certificates.rounding import FLOAT32_ROUNDOFF, FLOAT64_ROUNDOFF
+from clustr_tf.certificates.rounding import UNIT_ROUNDOFF
 from clustr_tf.distances import squared_distances
 from clustr_tf.layers.clustering_head import ClusteringHead, class_log_scores
 
@@ -83,13 +83,13 @@ def embedding_box(network: keras.Model, box: Box) -> Box:
             computes in less than float32.
 
     Example:
-        >>> embedding_box(classifier.embedder, image_box(images, 0.1, FLOAT64_ROUNDOFF))
+        >>> embedding_box(classifier.embedder, image_box(images, 0.1, UNIT_ROUNDOFF["float64"]))
     """
 
     def visit(layer: Any, inputs: list[Box]) -> Box:
         check_type(layer, interval_layer.registry, "interval bounds")
         check_precision(layer)
-        return interval_layer(layer, inputs, FLOAT32_ROUNDOFF)
+        return interval_layer(layer, inputs, UNIT_ROUNDOFF["float32"])
 
     return fold_layers(network, box, visit)
 
@@ -179,9 +179,9 @@ def certified_linf(
     labels = ops.argmax(
         class_log_scores(distances, variance, clusters, head.ranked_clusters), axis=1
     )
-    pixels = image_box(ops.cast(images, "float64"), eps, FLOAT64_ROUNDOFF)
+    pixels = image_box(ops.cast(images, "float64"), eps, UNIT_ROUNDOFF["float64"])
     box = embedding_box(network, pixels)
-    differences = worst_differences(box, centroids, labels, clusters, FLOAT64_ROUNDOFF)
+    differences = worst_differences(box, centroids, labels, clusters, UNIT_ROUNDOFF["float64"])
     soft = soft_score_margins(differences, labels, variance, clusters, head.ranked_clusters)
     # Not-a-number could be lost on its way, in maxima.
     finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(

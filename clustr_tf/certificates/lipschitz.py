@@ -11,7 +11,7 @@ from keras import ops
 from clustr_tf.certificates.graph import call_layer, fold_layers
 from clustr_tf.certificates.layer_bounds import LayerBound, layer_bound, rounds
 from clustr_tf.certificates.layer_checks import check_precision, check_type
-from clustr_tf.certificates.rounding import ROUNDOFF, gamma
+from clustr_tf.certificates.rounding import UNIT_ROUNDOFF, gamma
 
 # Covers the rounding of the float64 arithmetic here, a small multiple of 1e-16 an operation.
 _FLOAT64_SLACK = 1 + 1e-9
@@ -182,7 +182,7 @@ def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Boun
         changed_error=np.sum([bounds.changed_error for bounds in inputs], axis=0),
         growth=sum(bounds.growth for bounds in inputs),
     )
-    rate = gamma(found.terms + 2, ROUNDOFF[layer.compute_dtype]) if found.terms else 0.0
+    rate = gamma(found.terms + 2, UNIT_ROUNDOFF[layer.compute_dtype]) if found.terms else 0.0
     offset = np.eye(len(norm))[0] * found.offset
     changed_norm = norm + before.error + before.changed_error
     return _Bounds(

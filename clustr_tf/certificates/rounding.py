@@ -2,13 +2,10 @@
 
 import math
 
-FLOAT32_ROUNDOFF = 2.0**-24
-FLOAT64_ROUNDOFF = 2.0**-53
-# The unit roundoff of a dtype.
-ROUNDOFF = {"float32": FLOAT32_ROUNDOFF, "float64": FLOAT64_ROUNDOFF}
+UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 
-def gamma(terms: int, roundoff: float = FLOAT32_ROUNDOFF) -> float:
+def gamma(terms: int, roundoff: float) -> float:
     """Relative error of a sum of `terms` products, in any order of summation.
 
     Args:
@@ -19,7 +16,7 @@ def gamma(terms: int, roundoff: float = FLOAT32_ROUNDOFF) -> float:
         n u / (1 - n u); infinite where n u reaches 1, beyond 2^24 terms in float32.
 
     Example:
-        >>> gamma(1)  # 5.96e-08
+        >>> gamma(1, UNIT_ROUNDOFF["float32"])  # 5.96e-08
 
     Reference:
         Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1.

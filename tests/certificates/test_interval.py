@@ -77,6 +77,14 @@ def test_two_neurons_by_hand():
     assert np.all(box.upper > [[1.1, 0.8]])
 
 
+def test_boxes_of_pixels_stay_in_0_to_1():
+    """Each image has its own eps; the ends are enlarged by no more than a few float64 roundings."""
+    images = np.array([0.05, 0.5, 0.95] * 2).reshape(2, 1, 3, 1)
+    pixels = image_box(images, np.array([0.1, 0.2]), 2.0**-53)
+    np.testing.assert_allclose(np.ravel(pixels.lower), [0, 0.4, 0.85, 0, 0.3, 0.75], atol=1e-15)
+    np.testing.assert_allclose(np.ravel(pixels.upper), [0.15, 0.6, 1, 0.25, 0.7, 1], atol=1e-15)
+
+
 def test_the_certificate_of_two_neurons_by_hand():
     """Centroids (0, 0) and (2, 0): class 0 as long as z1 < 1; at x1 = 0.6 + e, x2 = 0 (or e).
 

@@ -25,9 +25,10 @@ def build_network(dtype="float32", seed=0):
         shortcut = layers.Conv2D(6, 1, 2, use_bias=False, dtype=dtype)(inputs)
         return layers.ReLU(dtype=dtype)(layers.Add(dtype=dtype)([x, shortcut]))
 
-    inner = keras.Input((8, 8, 4), dtype=dtype)
+    variable_dtype = keras.DTypePolicy(dtype).variable_dtype
+    inner = keras.Input((8, 8, 4), dtype=variable_dtype)
     nested = keras.Model(inner, block(inner))
-    images = keras.Input(SHAPE, dtype=dtype)
+    images = keras.Input(SHAPE, dtype=variable_dtype)
     x = layers.Normalization(mean=[0.5, 0.25], variance=[0.0625, 0.25], dtype=dtype)(images)
     x = layers.Conv2D(4, 3, padding="same", activation="relu", dtype=dtype)(x)
     x = nested(x)

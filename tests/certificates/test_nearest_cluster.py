@@ -259,7 +259,7 @@ def test_float32_agrees_with_float64_and_dtypes_mix():
         tf.float64,
     )
     np.testing.assert_allclose(single[1], radius, atol=3e-4)
-    assert np.all(single[1] < radius)
+    assert np.all(single[1].numpy() < radius.numpy())
 
 
 def test_traces_once_for_batches_of_any_size():
