@@ -152,7 +152,7 @@ def test_embeds_as_the_network_does():
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e15])
 def test_norms_are_never_too_small(scale):
-    """Of maps of 300 channels, by at most a factor of 1 + 302 * 2^-23; also where squares vanish."""
+    """Maps of 300 channels: by at most a factor 1 + 302 * 2^-23; also where squares vanish."""
     images = keras.Input((4, 4, 300))
     network = keras.Model(images, layers.Conv2D(2, 1)(images))
     maps = scale * np.random.default_rng(10).normal(size=(50, 4, 4, 300))
