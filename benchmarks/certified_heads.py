@@ -14,6 +14,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.runs import cell, finished_run
+from clustr_tf.certificates import nearest_cluster_proof, soft_score_proof
 from clustr_tf.certification import certify_images
 from clustr_tf.datasets import load_dataset
 from clustr_tf.workdir import Workdir
@@ -29,16 +30,12 @@ def certified(root: Path) -> list[float]:
     """Clean accuracy, then certified accuracy of the soft scores and of each proof."""
     workdir = Workdir(root)
     classifier, dataset = workdir.load_classifier(), load_dataset(workdir.experiment().dataset)
-    results = {
-        proof: certify_images(classifier, dataset.test_images, dataset.test_labels, proof)
-        for proof in _PROOFS
-    }
-    soft = results["nearest"]
-    nearest = [
-        float(np.mean(result.correct & (result.nearest_cluster_radius_l2 >= _RADIUS)))
-        for result in results.values()
+    proofs = [soft_score_proof(None), *map(nearest_cluster_proof, _PROOFS)]
+    result = certify_images(classifier, dataset.test_images, dataset.test_labels, proofs)
+    return [
+        float(np.mean(result.main.correct)),
+        *(proved.certified_accuracy(_RADIUS) for proved in result.proved),
     ]
-    return [float(np.mean(soft.correct)), soft.certified_accuracy(_RADIUS), *nearest]
 
 
 def main(arguments: list[str]) -> None:

@@ -1,5 +1,7 @@
 """`python -m clustr_tf.certify`: proves radii for a finished model."""
 
+from pathlib import Path
+
 from absl import flags
 
 from clustr_tf.commands import EXAMPLES, parse_fraction, required_workdir, run
@@ -10,11 +12,11 @@ _RADII = flags.DEFINE_list(
     ["36/255", "72/255", "108/255"],
     "l2 radii in pixels at which certified accuracy is reported; fractions allowed",
 )
-_METHOD = flags.DEFINE_enum(
-    "method",
-    "pairwise",
-    ["nearest", "pairwise", "exact"],
-    "how the nearest-cluster classifier's radius is computed",
+_NEAREST = flags.DEFINE_integer(
+    "nearest",
+    None,
+    "proves the soft scores of the L nearest clusters too, for a head that takes all or another L",
+    lower_bound=1,
 )
 flags.declare_key_flag("workdir")
 flags.declare_key_flag("examples")
@@ -31,7 +33,17 @@ def main() -> None:
         raise InputError(f"--radii must be numbers of at least 0. Received: {_RADII.value}")
     from clustr_tf.certification.run import run_certification
 
-    run_certification(workdir, radii, EXAMPLES.value, _METHOD.value)
+    run_certification(workdir, radii, EXAMPLES.value, _NEAREST.value)
+    _renew_report(workdir)
+
+
+def _renew_report(workdir: Path) -> None:
+    """The page of an evaluation that came before shows the new certificates too."""
+    if (workdir / "robustness.json").exists():
+        from clustr_tf.evaluation.report import read_evaluation, write_report
+
+        write_report(workdir / "report.html", [read_evaluation(workdir)])
+        print(f"{workdir}/report.html shows them")
 
 
 def cli() -> None:

@@ -56,6 +56,20 @@ class Experiment:
                 f"{sorted(LIPSCHITZ_BACKBONES)}. Received: {self.watch.certified_radius}"
             )
 
+        if self.watch.certified_linf is not None:
+            # Interval bounds are those of clusters, and of a network that computes in float32.
+            if build_objective(self.objective).centroids is None:
+                raise InputError(
+                    "config.watch.certified_linf must be None with "
+                    f"config.objective.name={self.objective.name}, which has no clusters. "
+                    f"Received: {self.watch.certified_linf}"
+                )
+            if self.training.precision != "float32":
+                raise InputError(
+                    "config.watch.certified_linf must be None unless config.training.precision is "
+                    f"float32. Received: {self.watch.certified_linf}"
+                )
+
     @property
     def batch_size(self) -> int:
         """The images of one replica's batch; a neighbourhood with small clusters has fewer."""

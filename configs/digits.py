@@ -53,6 +53,8 @@ def get_config() -> ml_collections.ConfigDict:
                 "temperature": placeholder(float),  # how sharply, in pixels
                 "centroids": placeholder(str),  # learned, refreshed, fixed
                 "magnet_lambda": 0.0,  # weight of the magnet loss beside the certified margin
+                "interval_lambda": placeholder(float),  # weight of the worst case of clustr_ibp
+                "warmup": placeholder(float),  # share of the training over which its eps grows
             },
             "optimizer": {
                 "learning_rate": 1e-3,  # of Adam
@@ -83,6 +85,7 @@ def get_config() -> ml_collections.ConfigDict:
                 },
                 "collapse": 0.5,  # warns below this share of the best epoch's PGD accuracy
                 "certified_radius": placeholder(float),  # l2; of 1-Lipschitz backbones only
+                "certified_linf": placeholder(float),  # l-infinity, by interval bounds
             },
             "evaluation": {
                 "attack": {

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from clustr_tf.certificates import LipschitzBound
-from clustr_tf.certification import certify_batch
+from clustr_tf.certification import certify_batch, head_geometry
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 from export.decoding import decode_images
@@ -49,7 +49,8 @@ class ServingModule(tf.Module):
         # Tracked are the variables alone: tracking the Keras model too would store them twice.
         self.parameters = [variable.value for variable in classifier.variables]
         self._image_shape = classifier.image_shape
-        self._certify = partial(certify_batch, classifier, bound=bound)
+        geometry = head_geometry(head)
+        self._certify = partial(certify_batch, classifier, bound=bound, geometry=geometry)
 
     def serving_default(self, images: tf.Tensor) -> Outputs:
         """Classes, probabilities and certified radii.

@@ -47,6 +47,23 @@ def test_impossible_settings_are_refused_by_name(field, value, line):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("objective.name", "nominal", "with config.objective.name=nominal, which has no clusters"),
+        ("training.precision", "mixed_bfloat16", "unless config.training.precision is float32"),
+    ],
+)
+def test_intervals_are_certified_of_float32_networks_with_clusters_only(field, value, reason):
+    config = _config(field, value)
+    config["watch"]["certified_linf"] = 0.1
+    with pytest.raises(InputError) as raised:
+        read_experiment(config)
+    assert str(raised.value) == (
+        f"config.watch.certified_linf must be None {reason}. Received: 0.1"
+    )
+
+
 def test_the_largest_possible_settings_fit():
     experiment = read_experiment(_config("clustering.clusters_per_batch", 19))
     check_fits(experiment, load_dataset(experiment.dataset))

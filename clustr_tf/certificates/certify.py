@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
+from clustr_tf.certificates.clusters import ClusterGeometry
 from clustr_tf.certificates.lipschitz import LipschitzBound
-from clustr_tf.certificates.nearest_cluster import nearest_cluster_radius
-from clustr_tf.certificates.soft_score import soft_score_radius
+from clustr_tf.certificates.proofs import Proof, nearest_cluster_proof, soft_score_proof
 from clustr_tf.distances import squared_distances
 from clustr_tf.layers.clustering_head import class_log_scores
 
@@ -15,6 +15,8 @@ from clustr_tf.layers.clustering_head import class_log_scores
 _TOWARDS_ZERO = 1 - 2.0**-22
 # Below it float32 has fewer digits.
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+# A network without a slope proves more than float32 can say.
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Certificates(NamedTuple):
@@ -46,9 +48,8 @@ class Certificates(NamedTuple):
 def certify_embeddings(
     embeddings: Any,
     norms: Any,
-    centroids: Any,
+    geometry: ClusterGeometry,
     variance: Any,
-    clusters_per_class: int,
     nearest: int | None,
     bound: LipschitzBound,
     num_pixels: int,
@@ -67,15 +68,15 @@ def certify_embeddings(
     model may decide otherwise.
 
     WARNING: the radii hold for l2 changes (and by |d|_2 <= sqrt(num_pixels) |d|_inf for
-    l-infinity) that keep pixels in [0, 1], for the very weights that `bound` was computed from, in
-    float32. They say nothing about other norms, changed weights or lower precision.
+    l-infinity) that keep pixels in [0, 1], for the very weights that `bound` and `geometry` were
+    computed from, in float32. They say nothing about other norms, inputs outside [0, 1], changed
+    weights or centroids, TensorFloat-32, bfloat16 or float16: see docs/certificates.md.
 
     Args:
         embeddings: `[batch, dim]`, of `embed_with_norms`.
         norms: float64 `[batch, layers]`, likewise.
-        centroids: `[C*K, dim]`.
+        geometry: `cluster_geometry` of the head's centroids in float64.
         variance: sigma^2, scalar.
-        clusters_per_class: K.
         nearest: L; None for all clusters.
         bound: `lipschitz_bound` of the network.
         num_pixels: H * W * C.
@@ -84,47 +85,83 @@ def certify_embeddings(
     Returns:
         The certificates.
 
-    Raises:
-        ValueError: as `nearest_cluster_radius` and `soft_score_radius`.
-
     Example:
         >>> embeddings, norms = embed_with_norms(network, images)
-        >>> certify_embeddings(embeddings, norms, centroids, variance, 2, None, bound, 64)
+        >>> geometry = cluster_geometry(centroids, clusters_per_class=2)
+        >>> certify_embeddings(embeddings, norms, geometry, variance, None, bound, 64)
     """
-    embeddings = ops.cast(embeddings, "float64")
-    centroids = ops.cast(centroids, "float64")
+    distances = squared_distances(ops.cast(embeddings, "float64"), geometry.centroids)
     variance = ops.convert_to_tensor(variance, dtype="float64")
-    finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(ops.isfinite(norms), axis=1)
-    class_id, soft_radius = soft_score_radius(
-        embeddings, centroids, variance, clusters_per_class, nearest
+    class_id, soft_radius = soft_score_proof(nearest).margin(distances, geometry, variance)
+    nearest_class, nearest_radius = nearest_cluster_proof(method).margin(
+        distances, geometry, variance
     )
-    nearest_class, nearest_radius = nearest_cluster_radius(
-        embeddings, centroids, clusters_per_class, method
-    )
-    certified = finite & ops.equal(class_id, nearest_class)
-    slack = bound.rounding(ops.cast(norms, "float64"))
+    agreed = ops.equal(class_id, nearest_class)
+    soft_margin = _certified(soft_radius, agreed, embeddings, norms, bound)
+    nearest_margin = _certified(nearest_radius, agreed, embeddings, norms, bound)
     lipschitz = bound.gain + bound.growth
-
-    def margin(radius: Any) -> Any:
-        return ops.where(certified, ops.maximum(radius - slack, 0), 0)
-
-    soft_margin = margin(soft_radius)
-    distances = squared_distances(embeddings, centroids)
-    log_scores = class_log_scores(distances, variance, clusters_per_class, nearest)
+    log_scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
     return Certificates(
         class_id=class_id,
         certified_radius_l2=_float32_below(soft_margin / lipschitz),
         certified_radius_linf=_float32_below(soft_margin / lipschitz / np.sqrt(num_pixels)),
         embedding_margin=_float32_below(soft_margin),
         nearest_cluster=ops.cast(ops.argmin(distances, axis=1), "int64"),
-        nearest_cluster_radius_l2=_float32_below(margin(nearest_radius) / lipschitz),
+        nearest_cluster_radius_l2=_float32_below(nearest_margin / lipschitz),
         runner_up_class_id=ops.cast(ops.top_k(log_scores, 2)[1][:, 1], "int64"),
         squared_distances=ops.cast(distances, "float32"),
         log_scores=ops.cast(log_scores, "float32"),
     )
 
 
+def prove(
+    proof: Proof,
+    embeddings: Any,
+    norms: Any,
+    geometry: ClusterGeometry,
+    variance: Any,
+    nearest: int | None,
+    bound: LipschitzBound,
+) -> tuple[Any, Any]:
+    """Classes and certified radii of a batch by one proof, as `certify_embeddings` finds them.
+
+    WARNING: as for `certify_embeddings`.
+
+    Args:
+        proof: which classifier, and how.
+        embeddings: as for `certify_embeddings`.
+        norms: likewise.
+        geometry: likewise; for "exact" with its active sets.
+        variance: likewise.
+        nearest: the head's own L: where the head, the nearest cluster and the proof's classifier
+            do not all agree, the radius is 0.
+        bound: as for `certify_embeddings`.
+
+    Returns:
+        Class int64 `[batch]`, and radius in pixels (l2) float32 `[batch]`; 0 means "abstain".
+
+    Example:
+        >>> prove(soft_score_proof(None), embeddings, norms, geometry, variance, None, bound)
+    """
+    distances = squared_distances(ops.cast(embeddings, "float64"), geometry.centroids)
+    variance = ops.convert_to_tensor(variance, dtype="float64")
+    class_id, radius = proof.margin(distances, geometry, variance)
+    scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
+    by_scores = ops.cast(ops.argmax(scores, axis=1), "int64")
+    by_cluster = ops.cast(ops.argmin(distances, axis=1) // geometry.clusters_per_class, "int64")
+    agreed = ops.equal(class_id, by_scores) & ops.equal(class_id, by_cluster)
+    margin = _certified(radius, agreed, embeddings, norms, bound)
+    return class_id, _float32_below(margin / (bound.gain + bound.growth))
+
+
+def _certified(radius: Any, agreed: Any, embeddings: Any, norms: Any, bound: LipschitzBound) -> Any:
+    """What the rounding of the network leaves of a radius in embedding space, `[batch]`."""
+    finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(ops.isfinite(norms), axis=1)
+    slack = bound.rounding(ops.cast(norms, "float64"))
+    return ops.where(finite & agreed, ops.maximum(radius - slack, 0), 0)
+
+
 def _float32_below(values: Any) -> Any:
     """Radii as float32, rounded towards zero."""
-    lowered = values * _TOWARDS_ZERO
+    lowered = ops.minimum(values * _TOWARDS_ZERO, _LARGEST)
     return ops.cast(ops.where(lowered >= _SMALLEST_NORMAL, lowered, 0), "float32")

@@ -1,5 +1,6 @@
 """What the certificates of both classifiers need to know of the clusters."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -49,14 +50,59 @@ def checked_inputs(
     return ops.cast(embeddings, dtype), ops.cast(centroids, dtype)
 
 
-def squared_gaps(centroids: Any, clusters_per_class: int) -> Any:
-    """Squared distances from each class's centroids to all, `[C*K, dim]` -> `[C, K, C*K]`.
+@dataclass(frozen=True)
+class ActiveSet:
+    """Some clusters of every class, as competitors see them: for the radius "exact".
+
+    Attributes:
+        members: which of a class's clusters, ascending.
+        gram: Gram matrices of the unit normals to them, `[C, C*K, size, size]`.
+        inverse: of the Gram matrices, `[C, C*K, size, size]`.
+    """
+
+    members: tuple[int, ...]
+    gram: Any
+    inverse: Any
+
+
+@dataclass(frozen=True)
+class ClusterGeometry:
+    """What of the certificates depends on the clusters alone: computed once, not for every image.
+
+    Attributes:
+        centroids: `[C*K, dim]`.
+        clusters_per_class: K.
+        gaps: distances of each class's centroids to all, `[C, K, C*K]`; 0 where they coincide or
+            are too close to tell how far apart they are.
+        active_sets: those of two and more clusters; empty unless "exact" is asked for.
+    """
+
+    centroids: Any
+    clusters_per_class: int
+    gaps: Any
+    active_sets: tuple[ActiveSet, ...] = ()
+
+
+def cluster_gaps(centroids: Any, clusters_per_class: int) -> Any:
+    """Distances from each class's centroids to all, `[C*K, dim]` -> `[C, K, C*K]`.
+
+    Those whose squares could have lost digits to underflow count as 0. To take clusters for
+    coinciding is always sound: their bisector then proves nothing.
 
     Class by class, as the coordinate differences of all pairs would take C*K times the memory of
     the centroids.
     """
     classes = centroids.shape[0] // clusters_per_class
-    return ops.stack([squared_distances(own, centroids) for own in ops.split(centroids, classes)])
+    squared = ops.stack(
+        [squared_distances(own, centroids) for own in ops.split(centroids, classes)]
+    )
+    dtype = np.finfo(keras.backend.standardize_dtype(centroids.dtype))
+    return ops.sqrt(ops.where(squared > float(dtype.tiny / dtype.eps), squared, 0))
+
+
+def machine_epsilon(values: Any) -> float:
+    """Twice the unit roundoff of a tensor's dtype."""
+    return float(np.finfo(keras.backend.standardize_dtype(values.dtype)).eps)
 
 
 def of_own_class(values: Any, predicted: Any, clusters_per_class: int) -> Any:

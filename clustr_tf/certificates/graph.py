@@ -59,6 +59,26 @@ def fold_layers(
     return known[id(network.outputs[0])]
 
 
+def call_layer(layer: Any, inputs: list[Any], training: bool = False) -> Any:
+    """A layer's output for the tensors of `fold_layers`.
+
+    Args:
+        layer: of a network that `fold_layers` walks through.
+        inputs: its inputs, one tensor or those of a sum.
+        training: whether batch normalisation and dropout work as in training.
+
+    Returns:
+        The output.
+
+    Example:
+        >>> fold_layers(network, images, call_layer)  # network(images)
+    """
+    argument = inputs if isinstance(layer, keras.layers.Add) else inputs[0]
+    if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
+        return layer(argument, training=training)
+    return layer(argument)
+
+
 def _check_network(network: Any) -> None:
     if not hasattr(network, "_nodes_by_depth"):
         raise ValueError(

@@ -19,11 +19,16 @@ from clustr_tf.certificates.convolution_norm import (
     convolution_norm,
     spectral_norm,
 )
+from clustr_tf.certificates.layer_checks import (
+    AFFINE_TERMS,
+    check_activation,
+    check_batch_normalisation,
+    check_channels_last,
+    check_convolution,
+    check_relu,
+    check_standardisation,
+)
 from clustr_tf.layers import MaxMin, ScaledAveragePooling2D, ScaledResidualConv2D, SpaceToDepth
-
-# Batch normalisation and standardisation multiply and add once per value; their scale and shift
-# take at most six float32 operations, a reciprocal square root of up to 2 ulp among them.
-_AFFINE_TERMS = 8
 
 # What the two products, the factor and the difference of a residual add to the terms of its sums.
 _RESIDUAL_TERMS = 6
@@ -112,24 +117,20 @@ def _rearrangement(layer: keras.layers.Layer, input_shape: Shape) -> LayerBound:
 @layer_bound.register(layers.ReLU)
 def _relu(layer: layers.ReLU, input_shape: Shape) -> LayerBound:
     """|relu(a) - relu(b)| <= |a - b| and |relu(a)| <= |a|, also with a `max_value`."""
-    if layer.negative_slope or layer.threshold:
-        raise ValueError(
-            f"layer {layer.name!r} must be a ReLU with slope and threshold 0. Received: "
-            f"negative_slope={layer.negative_slope}, threshold={layer.threshold}"
-        )
+    check_relu(layer)
     return LayerBound(gain=1.0)
 
 
 @layer_bound.register(layers.Activation)
 def _activation(layer: layers.Activation, input_shape: Shape) -> LayerBound:
-    _check_activation(layer)
+    check_activation(layer)
     return LayerBound(gain=1.0)
 
 
 @layer_bound.register(layers.Dense)
 def _dense(layer: layers.Dense, input_shape: Shape) -> LayerBound:
     """The largest singular value of the kernel, which acts on every position on its own."""
-    _check_activation(layer)
+    check_activation(layer)
     kernel = _weight(layer, "kernel")
     return LayerBound(
         gain=spectral_norm(kernel),
@@ -142,13 +143,7 @@ def _dense(layer: layers.Dense, input_shape: Shape) -> LayerBound:
 @layer_bound.register(layers.Conv2D)
 def _convolution(layer: layers.Conv2D, input_shape: Shape) -> LayerBound:
     """See `convolution_norm`."""
-    _check_activation(layer)
-    _check_channels_last(layer)
-    if set(layer.dilation_rate) != {1} or layer.groups != 1:
-        raise ValueError(
-            f"layer {layer.name!r} must have dilation 1 and one group to have a proved bound. "
-            f"Received: dilation_rate={layer.dilation_rate}, groups={layer.groups}"
-        )
+    check_convolution(layer)
     kernel = _weight(layer, "kernel")
     positions = math.prod(layer.compute_output_shape(input_shape)[1:3])
     return LayerBound(
@@ -162,10 +157,7 @@ def _convolution(layer: layers.Conv2D, input_shape: Shape) -> LayerBound:
 @layer_bound.register(layers.BatchNormalization)
 def _batch_normalisation(layer: layers.BatchNormalization, input_shape: Shape) -> LayerBound:
     """With frozen statistics a diagonal map: the largest |gamma| / sqrt(variance + epsilon)."""
-    if layer.axis not in (-1, len(input_shape) - 1):
-        raise ValueError(
-            f"layer {layer.name!r} must normalise the last axis. Received: axis={layer.axis}"
-        )
+    check_batch_normalisation(layer, len(input_shape))
     scale = 1 / np.sqrt(_weight(layer, "moving_variance") + layer.epsilon)
     if layer.scale:
         scale = scale * _weight(layer, "gamma")
@@ -174,20 +166,19 @@ def _batch_normalisation(layer: layers.BatchNormalization, input_shape: Shape) -
         shift = shift + np.abs(_weight(layer, "beta"))
     gain = float(np.max(np.abs(scale)))
     offset = math.sqrt(math.prod(input_shape[1:-1])) * float(np.linalg.norm(shift))
-    return LayerBound(gain=gain, absolute_gain=gain, terms=_AFFINE_TERMS, offset=offset)
+    return LayerBound(gain=gain, absolute_gain=gain, terms=AFFINE_TERMS, offset=offset)
 
 
 @layer_bound.register(layers.Normalization)
 def _standardisation(layer: layers.Normalization, input_shape: Shape) -> LayerBound:
     """(x - mean) / std: 1 / min std."""
-    if layer.invert:
-        raise ValueError(f"layer {layer.name!r} must standardise. Received: invert=True")
+    check_standardisation(layer)
     # As the layer itself does, which is thus never divided by 0.
     std = np.maximum(np.sqrt(_weight(layer, "variance")), keras.backend.epsilon())
     shift = np.broadcast_to(_weight(layer, "mean") / std, (1, *input_shape[1:]))
     gain = float(1 / np.min(std))
     offset = float(np.linalg.norm(shift))
-    return LayerBound(gain=gain, absolute_gain=gain, terms=_AFFINE_TERMS, offset=offset)
+    return LayerBound(gain=gain, absolute_gain=gain, terms=AFFINE_TERMS, offset=offset)
 
 
 @layer_bound.register(layers.MaxPooling2D)
@@ -197,7 +188,7 @@ def _max_pooling(layer: layers.MaxPooling2D, input_shape: Shape) -> LayerBound:
     Proof: |max a - max b|^2 <= max |a - b|^2 <= the sum over the window; summed over all windows
     each input counts as often as it is in a window.
     """
-    _check_channels_last(layer)
+    check_channels_last(layer)
     return LayerBound(gain=math.sqrt(_windows_per_input(layer)))
 
 
@@ -208,7 +199,7 @@ def _average_pooling(layer: layers.AveragePooling2D, input_shape: Shape) -> Laye
     With "valid" padding a row has k^2 entries of 1/k^2: sum 1. A column sums to (windows per
     input) / k^2. Zero padding is refused, as the number of averaged pixels then varies.
     """
-    _check_channels_last(layer)
+    check_channels_last(layer)
     if layer.padding != "valid":
         raise ValueError(
             f'layer {layer.name!r} must have padding="valid". Received: {layer.padding!r}'
@@ -221,7 +212,7 @@ def _average_pooling(layer: layers.AveragePooling2D, input_shape: Shape) -> Laye
 @layer_bound.register(layers.GlobalAveragePooling2D)
 def _global_average_pooling(layer: layers.GlobalAveragePooling2D, input_shape: Shape) -> LayerBound:
     """One row of n entries 1/n for each channel: norm 1 / sqrt(n), exactly."""
-    _check_channels_last(layer)
+    check_channels_last(layer)
     positions = math.prod(input_shape[1:3])
     gain = 1 / math.sqrt(positions)
     return LayerBound(gain=gain, absolute_gain=gain, terms=positions)
@@ -267,22 +258,6 @@ def _scaled_residual(layer: ScaledResidualConv2D, input_shape: Shape) -> LayerBo
         terms=taps * sum(kernel.shape[2:]) + _RESIDUAL_TERMS,
         offset=outer * bias_norm,
     )
-
-
-def _check_activation(layer: Any) -> None:
-    # The functions themselves: a name could be that of another function.
-    if layer.activation not in (keras.activations.linear, keras.activations.relu):
-        raise ValueError(
-            f"layer {layer.name!r} must have the activation 'linear' or 'relu'. "
-            f"Received: {keras.activations.serialize(layer.activation)!r}"
-        )
-
-
-def _check_channels_last(layer: Any) -> None:
-    if layer.data_format != "channels_last":
-        raise ValueError(
-            f"layer {layer.name!r} must have the channels last. Received: {layer.data_format!r}"
-        )
 
 
 def _bias_norm(layer: Any, positions: int) -> float:

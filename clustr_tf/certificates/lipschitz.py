@@ -8,10 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from clustr_tf.certificates.graph import fold_layers
+from clustr_tf.certificates.graph import call_layer, fold_layers
 from clustr_tf.certificates.layer_bounds import LayerBound, layer_bound, rounds
+from clustr_tf.certificates.layer_checks import check_precision, check_type
+from clustr_tf.certificates.rounding import UNIT_ROUNDOFF, gamma
 
-_UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 # Covers the rounding of the float64 arithmetic here, a small multiple of 1e-16 an operation.
 _FLOAT64_SLACK = 1 + 1e-9
 
@@ -139,7 +140,7 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
 
     Returns:
         Embeddings `[batch, dim]` and float64 `[batch, layers]`: the l2 norm of the input of every
-        layer that rounds.
+        layer that rounds, or a little more, never less.
 
     Example:
         >>> embeddings, norms = embed_with_norms(classifier.embedder, images)
@@ -149,21 +150,26 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
     def visit(layer: Any, inputs: list[Any]) -> Any:
         if rounds(layer):
             norms.append(ops.sqrt(sum(_squared_norms(x) for x in inputs)))
-        if isinstance(layer, keras.layers.Add):
-            return layer(inputs)
-        return layer(*inputs, training=False) if _has_modes(layer) else layer(*inputs)
+        return call_layer(layer, inputs)
 
     embeddings = fold_layers(network, images, visit)
     return embeddings, ops.stack(norms, axis=1)
 
 
 def _squared_norms(values: Any) -> Any:
-    """`[batch, ...]` -> float64 `[batch]`: float32 sums of so many squares could be too small."""
-    return ops.sum(ops.square(ops.cast(values, "float64")), axis=tuple(range(1, len(values.shape))))
+    """Upper bounds of the squared norms, `[batch, ...]` -> float64 `[batch]`.
 
-
-def _has_modes(layer: Any) -> bool:
-    return isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout))
+    float32 sums of so many squares could be too small. But to cast all of a feature map costs as
+    much as a convolution: channels are summed as they are, and their sum is raised by its rounding,
+    at most gamma_C for C channels, and by what underflow may have taken.
+    """
+    if len(values.shape) == 2:
+        return ops.sum(ops.square(ops.cast(values, "float64")), axis=1)
+    channels = values.shape[-1]
+    dtype = np.finfo(keras.backend.standardize_dtype(values.dtype))
+    sums = ops.cast(ops.sum(ops.square(values), axis=-1), "float64")
+    raised = sums * (1 + (channels + 2) * float(dtype.eps)) + channels * float(dtype.tiny)
+    return ops.sum(raised, axis=tuple(range(1, len(raised.shape))))
 
 
 def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Bounds:
@@ -176,7 +182,7 @@ def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Boun
         changed_error=np.sum([bounds.changed_error for bounds in inputs], axis=0),
         growth=sum(bounds.growth for bounds in inputs),
     )
-    rate = _gamma(found.terms + 2, layer.compute_dtype) if found.terms else 0.0
+    rate = gamma(found.terms + 2, UNIT_ROUNDOFF[layer.compute_dtype]) if found.terms else 0.0
     offset = np.eye(len(norm))[0] * found.offset
     changed_norm = norm + before.error + before.changed_error
     return _Bounds(
@@ -192,26 +198,12 @@ def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Boun
 
 def _checked_layer_bound(layer: Any, shapes: list[tuple[int, ...]]) -> LayerBound:
     is_sum = type(layer) is keras.layers.Add
-    # A subclass may compute something else than the type whose bound it would inherit.
-    if not is_sum and type(layer) not in layer_bound.registry:
-        raise ValueError(
-            f"layer {layer.name!r} must be of a type with a proved Lipschitz bound. "
-            f"Received: {type(layer).__name__}"
-        )
-    if layer.compute_dtype not in ("float32", "float64") or layer.quantization_mode:
-        raise ValueError(
-            f"layer {layer.name!r} must compute in float32 or float64 to have a proved bound. "
-            f"Received: {layer.quantization_mode or layer.compute_dtype}"
-        )
+    if not is_sum:
+        check_type(layer, layer_bound.registry, "a proved Lipschitz bound")
+    check_precision(layer)
     if not is_sum:
         return layer_bound(layer, shapes[0])
     if len(set(shapes)) != 1:
         raise ValueError(f"layer {layer.name!r} must add tensors of one shape. Received: {shapes}")
     # |x| + |y| <= sqrt(2) |(x, y)|: the norm is measured over all summands together.
     return LayerBound(gain=1.0, absolute_gain=math.sqrt(len(shapes)), terms=len(shapes))
-
-
-def _gamma(terms: int, dtype: str) -> float:
-    """Relative error of a sum of `terms` products, infinite beyond 2^24 terms in float32."""
-    error = terms * _UNIT_ROUNDOFF[dtype]
-    return error / (1 - error) if error < 1 else np.inf

@@ -3,20 +3,21 @@
 from itertools import combinations
 from typing import Any
 
-import keras
-import numpy as np
 from keras import ops
 
 from clustr_tf.certificates.clusters import (
+    ActiveSet,
+    ClusterGeometry,
     checked_inputs,
+    cluster_gaps,
+    machine_epsilon,
     of_own_class,
     smallest_of_others,
-    squared_gaps,
 )
 from clustr_tf.distances import squared_distances
 
 METHODS = ("nearest", "pairwise", "exact")
-_MOST_CLUSTERS_FOR_EXACT = 8
+MOST_CLUSTERS_FOR_EXACT = 8
 
 
 def nearest_cluster_radius(
@@ -39,9 +40,12 @@ def nearest_cluster_radius(
 
     They never decrease in this order. The time of "exact" doubles with each cluster of a class.
 
-    WARNING: the radius holds for this classifier (not for the soft scores), for l2 changes and only
-    if `lipschitz` is a proved upper bound for the map from the changed quantity to embeddings. It
-    is computed in the dtype of the inputs: in float32 its last digits are not proved.
+    The rounding of the distances is subtracted, that of z and that of any point in the radius.
+
+    WARNING: the radius holds for this classifier (not for the soft scores), for l2 changes, for
+    these centroids and only if `lipschitz` is a proved upper bound for the map from the changed
+    quantity to embeddings. It is computed in the dtype of the inputs: its last digit, in float32
+    with more than 262,144 numbers in the centroids its last four, are not proved.
 
     Args:
         embeddings: `[batch, dim]`.
@@ -63,56 +67,111 @@ def nearest_cluster_radius(
         Alfarra et al., arXiv 2006.07682, theorem 1 ("nearest", K = 1).
     """
     embeddings, centroids = checked_inputs(embeddings, centroids, clusters_per_class, lipschitz)
+    geometry = cluster_geometry(centroids, clusters_per_class, method)
+    predicted, radius = nearest_cluster_margin(
+        squared_distances(embeddings, centroids), geometry, method
+    )
+    return predicted, radius / lipschitz
+
+
+def cluster_geometry(
+    centroids: Any, clusters_per_class: int, method: str = "pairwise"
+) -> ClusterGeometry:
+    """What a method needs to know of the clusters, whatever the images.
+
+    Args:
+        centroids: float tensor `[C*K, dim]`.
+        clusters_per_class: K; at most 8 for "exact".
+        method: "nearest", "pairwise" or "exact"; what "exact" needs serves the others too.
+
+    Returns:
+        The geometry, in the dtype of the centroids.
+
+    Raises:
+        ValueError: if the method is not one of them, or K too large for it.
+
+    Example:
+        >>> cluster_geometry(ops.convert_to_tensor([[0.0], [4.0]]), 1).gaps  # [[[0, 4]], [[4, 0]]]
+    """
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}. Received: {method!r}")
-    if method == "exact" and clusters_per_class > _MOST_CLUSTERS_FOR_EXACT:
+    if method == "exact" and clusters_per_class > MOST_CLUSTERS_FOR_EXACT:
         raise ValueError(
-            f'clusters_per_class must be at most {_MOST_CLUSTERS_FOR_EXACT} for method="exact"; '
+            f'clusters_per_class must be at most {MOST_CLUSTERS_FOR_EXACT} for method="exact"; '
             f'use "pairwise". Received: {clusters_per_class}'
         )
-    distances = squared_distances(embeddings, centroids)
+    gaps = cluster_gaps(centroids, clusters_per_class)
+    active_sets = _active_sets(centroids, gaps) if method == "exact" else ()
+    return ClusterGeometry(centroids, clusters_per_class, gaps, active_sets)
+
+
+def nearest_cluster_margin(
+    distances: Any, geometry: ClusterGeometry, method: str
+) -> tuple[Any, Any]:
+    """`nearest_cluster_radius` in embedding space, of distances that are known already.
+
+    Args:
+        distances: squared distances to the centroids, `[batch, C*K]`.
+        geometry: `cluster_geometry` for this method or for "exact".
+        method: "nearest", "pairwise" or "exact".
+
+    Returns:
+        Predicted class int64 `[batch]` and radius `[batch]` >= 0.
+    """
+    clusters_per_class = geometry.clusters_per_class
     nearest = ops.argmin(distances, axis=1)
     predicted = nearest // clusters_per_class
-    gaps = ops.sqrt(squared_gaps(centroids, clusters_per_class))
-    bisectors = _bisector_distances(distances, gaps, predicted)
+    bisectors = _bisector_distances(distances, geometry, predicted)
     if method == "nearest":
         row = ops.reshape(nearest % clusters_per_class, (-1, 1, 1))
         to_competitors = ops.take_along_axis(bisectors, row, axis=1)[:, 0]
     else:
         to_competitors = ops.max(bisectors, axis=1)
     if method == "exact":
-        to_regions = _intersection_distances(bisectors, distances, centroids, gaps, predicted)
+        to_regions = _intersection_distances(bisectors, distances, geometry, predicted)
         to_competitors = ops.maximum(to_competitors, to_regions)
     by_class = ops.reshape(
-        to_competitors, (-1, centroids.shape[0] // clusters_per_class, clusters_per_class)
+        to_competitors, (-1, distances.shape[1] // clusters_per_class, clusters_per_class)
     )
     radius = smallest_of_others(ops.min(by_class, axis=2), predicted)
-    return ops.cast(predicted, "int64"), ops.maximum(radius, 0) / lipschitz
+    return ops.cast(predicted, "int64"), ops.maximum(radius, 0)
 
 
-def _bisector_distances(distances: Any, gaps: Any, predicted: Any) -> Any:
-    """Signed distances d_ij from z to the bisectors of the own clusters i and any cluster j.
+def _bisector_distances(distances: Any, geometry: ClusterGeometry, predicted: Any) -> Any:
+    """Lower bounds of the signed distances d_ij from z to the bisectors of own i and any j.
+
+    With D the squared distances and g the gap, d_ij = (D_j - D_i) / (2 g). Computed D are off by
+    at most gamma_{dim+2} D, whatever the order of summation: far from the centroids their
+    difference cancels and may be all error. The same is true of a z' within the radius, whose
+    class is decided by computed distances too. As d_ij <= (sqrt(D_i) + sqrt(D_j)) / 2 and a
+    radius is at most sqrt(D_j), there D'_i + D'_j <= 6 (D_i + D_j). Hence 7 gamma (D_i + D_j) is
+    to be subtracted from the difference; below it is 8 (dim + 8) roundoffs.
 
     Centroids in one place have no bisector: a point is as far from one as from the other, and the
     distance counts as 0.
 
     Args:
         distances: squared distances to the centroids, `[batch, J]`.
-        gaps: distances between the centroids, `[C, K, J]`.
+        geometry: with gaps `[C, K, J]`.
         predicted: `[batch]`.
 
     Returns:
         `[batch, K, J]`.
+
+    Reference:
+        Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1 (gamma).
     """
-    gaps = ops.take(gaps, predicted, axis=0)
+    gaps = ops.take(geometry.gaps, predicted, axis=0)
     to_own = ops.expand_dims(of_own_class(distances, predicted, gaps.shape[1]), 2)
+    to_any = ops.expand_dims(distances, 1)
+    rounding = 4 * (geometry.centroids.shape[1] + 8) * machine_epsilon(distances)
+    differences = to_any - to_own - rounding * (to_any + to_own)
     apart = gaps > 0
-    differences = ops.expand_dims(distances, 1) - to_own
     return ops.where(apart, differences / (2 * ops.where(apart, gaps, 1)), 0)
 
 
 def _intersection_distances(
-    bisectors: Any, distances: Any, centroids: Any, gaps: Any, predicted: Any
+    bisectors: Any, distances: Any, geometry: ClusterGeometry, predicted: Any
 ) -> Any:
     """Distances to the regions that are closer to a competitor than to every own cluster.
 
@@ -124,39 +183,53 @@ def _intersection_distances(
     all sets S is exact. Sets of one are the bisectors themselves.
 
     Args:
-        bisectors: d_ij `[batch, K, J]`.
+        bisectors: lower bounds of d_ij `[batch, K, J]`; a smaller d makes the value smaller.
         distances: squared distances to the centroids, `[batch, J]`.
-        centroids: `[J, dim]`.
-        gaps: distances between the centroids, `[C, K, J]`.
+        geometry: with the active sets.
         predicted: `[batch]`.
 
     Returns:
         `[batch, J]`, at least 0.
     """
+    rounding = _gram_rounding(geometry.centroids)
+    result = ops.zeros_like(distances)
+    bisectors = ops.transpose(bisectors, (0, 2, 1))
+    for active in geometry.active_sets:
+        to_bisectors = ops.take(bisectors, list(active.members), axis=2)
+        inverse = ops.take(active.inverse, predicted, axis=0)
+        weights = ops.relu(ops.einsum("bjst,bjt->bjs", inverse, to_bisectors))
+        own = ops.take(active.gram, predicted, axis=0)
+        # Normals that nearly cancel must not make the divisor too small, the radius too large.
+        squared_normal = ops.einsum("bjs,bjst,bjt->bj", weights, own, weights)
+        squared_normal += rounding * ops.square(ops.sum(weights, axis=2))
+        offset = _sum_from_below(weights * to_bisectors)
+        usable = (offset > 0) & (squared_normal > 0)
+        found = ops.where(usable, offset / ops.sqrt(ops.where(usable, squared_normal, 1)), 0)
+        result = ops.maximum(result, found)
+    # The competitor's own centroid lies in its region.
+    return ops.minimum(result, ops.sqrt(distances))
+
+
+def _sum_from_below(products: Any) -> Any:
+    """The sum over the last axis less its rounding: distances of both signs may cancel."""
+    rounding = products.shape[-1] * machine_epsilon(products)
+    return ops.sum(products - rounding * ops.abs(products), axis=-1)
+
+
+def _active_sets(centroids: Any, gaps: Any) -> tuple[ActiveSet, ...]:
+    """All sets of two and more own clusters with the Gram matrices of their normals."""
     gram = _gram_matrices(centroids, gaps)
     clusters_per_class = gaps.shape[1]
     rounding = _gram_rounding(centroids)
-    result = ops.zeros_like(distances)
-    bisectors = ops.transpose(bisectors, (0, 2, 1))
+    found = []
     for size in range(2, clusters_per_class + 1):
-        for subset in map(list, combinations(range(clusters_per_class), size)):
-            of_classes = ops.take(ops.take(gram, subset, axis=2), subset, axis=3)
+        for members in combinations(range(clusters_per_class), size):
+            of_members = ops.take(ops.take(gram, list(members), axis=2), list(members), axis=3)
             # The shift exceeds the rounding of the Gram matrix: an inverse exists even for
             # dependent normals, whose set is never needed.
-            shifted = of_classes + size * rounding * ops.eye(size, dtype=gram.dtype)
-            inverse = ops.take(ops.inv(shifted), predicted, axis=0)
-            to_bisectors = ops.take(bisectors, subset, axis=2)
-            weights = ops.relu(ops.einsum("bjst,bjt->bjs", inverse, to_bisectors))
-            own = ops.take(of_classes, predicted, axis=0)
-            # Normals that nearly cancel must not make the divisor too small, the radius too large.
-            squared_normal = ops.einsum("bjs,bjst,bjt->bj", weights, own, weights)
-            squared_normal += rounding * ops.square(ops.sum(weights, axis=2))
-            offset = ops.sum(weights * to_bisectors, axis=2)
-            usable = (offset > 0) & (squared_normal > 0)
-            found = ops.where(usable, offset / ops.sqrt(ops.where(usable, squared_normal, 1)), 0)
-            result = ops.maximum(result, found)
-    # The competitor's own centroid lies in its region.
-    return ops.minimum(result, ops.sqrt(distances))
+            shifted = of_members + size * rounding * ops.eye(size, dtype=gram.dtype)
+            found.append(ActiveSet(members, of_members, ops.inv(shifted)))
+    return tuple(found)
 
 
 def _gram_matrices(centroids: Any, gaps: Any) -> Any:
@@ -172,12 +245,17 @@ def _gram_matrices(centroids: Any, gaps: Any) -> Any:
     grams = []
     for own, lengths in zip(ops.split(centroids, gaps.shape[0]), ops.unstack(gaps), strict=True):
         differences = ops.expand_dims(centroids, 0) - ops.expand_dims(own, 1)
-        normals = differences / ops.expand_dims(ops.where(lengths > 0, lengths, 1), 2)
+        apart = ops.expand_dims(lengths > 0, 2)
+        lengths = ops.expand_dims(ops.where(lengths > 0, lengths, 1), 2)
+        normals = ops.where(apart, differences / lengths, 0)
         grams.append(ops.einsum("ijd,kjd->jik", normals, normals))
     return ops.stack(grams)
 
 
 def _gram_rounding(centroids: Any) -> float:
-    """Upper bound of the rounding of a product of two unit normals."""
-    epsilon = float(np.finfo(keras.backend.standardize_dtype(centroids.dtype)).eps)
-    return (centroids.shape[1] + 8) * epsilon
+    """Upper bound of the rounding of a product of two unit normals, and of sums with its weights.
+
+    In roundoffs: dim for the product, dim / 2 + 4 for either normal, 2 K + 2 for a weighted sum of
+    K * K products.
+    """
+    return (centroids.shape[1] + 8 + 2 * MOST_CLUSTERS_FOR_EXACT) * machine_epsilon(centroids)

@@ -1,10 +1,21 @@
-"""Certified radii of data sets."""
+"""Certifying a data set, and what `python -m clustr_tf.certify` does."""
 
 from clustr_tf.certification.images import (
     Certification,
-    certified_classifier,
+    ProvedRadii,
     certify_batch,
     certify_images,
+    head_geometry,
 )
+from clustr_tf.certification.intervals import certified_accuracy_linf
+from clustr_tf.certification.served import certified_classifier
 
-__all__ = ["Certification", "certified_classifier", "certify_batch", "certify_images"]
+__all__ = [
+    "Certification",
+    "ProvedRadii",
+    "certified_accuracy_linf",
+    "certified_classifier",
+    "certify_batch",
+    "certify_images",
+    "head_geometry",
+]

@@ -1,21 +1,28 @@
 """Certified radii of a data set."""
 
 import math
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
+import tensorflow as tf
+from keras import ops
 
 from clustr_tf.certificates import (
     Certificates,
+    ClusterGeometry,
     LipschitzBound,
+    Proof,
     certify_embeddings,
+    cluster_geometry,
     embed_with_norms,
-    is_reparametrised,
     lipschitz_bound,
-    plain_network,
+    prove,
+    soft_score_proof,
 )
+from clustr_tf.certification.served import certified_classifier
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import to_pixels
 from clustr_tf.layers import ClusteringHead
@@ -24,24 +31,22 @@ _BATCH = 500
 
 
 @dataclass(frozen=True)
-class Certification:
-    """Certified radii of a data set, one entry an image.
+class ProvedRadii:
+    """What one proof says of a data set, one entry an image.
 
     Attributes:
+        proof: which classifier, and how.
         labels: int64 `[N]`.
-        predictions: int64 `[N]`, the soft classifier's classes.
-        radius_l2: float32 `[N]`, certified l2 radius in pixels of the soft classifier; 0: abstains.
-        radius_linf: float32 `[N]`, the same ball's largest l-infinity cube.
-        nearest_cluster_radius_l2: float32 `[N]`, of the nearest-cluster classifier.
-        bound: Lipschitz bound and rounding that the radii rest on.
+        predictions: int64 `[N]`, the classifier's classes.
+        radius_l2: float32 `[N]`, certified l2 radius in pixels; 0: abstains.
+        seconds: for all images, without the embedding.
     """
 
+    proof: Proof
     labels: np.ndarray
     predictions: np.ndarray
     radius_l2: np.ndarray
-    radius_linf: np.ndarray
-    nearest_cluster_radius_l2: np.ndarray
-    bound: LipschitzBound
+    seconds: float
 
     @property
     def correct(self) -> np.ndarray:
@@ -58,20 +63,64 @@ class Certification:
         return float(np.mean(self.radius_l2 == 0))
 
 
+@dataclass(frozen=True)
+class Certification:
+    """Certified radii of a data set.
+
+    Attributes:
+        proved: one for each proof; the first is what the model serves.
+        num_pixels: H * W * C.
+        embedding_seconds: of the one pass that all of them rest on.
+        bound: Lipschitz bound and rounding that the radii rest on.
+    """
+
+    proved: tuple[ProvedRadii, ...]
+    num_pixels: int
+    embedding_seconds: float
+    bound: LipschitzBound
+
+    @property
+    def main(self) -> ProvedRadii:
+        """What the model serves."""
+        return self.proved[0]
+
+
+def head_geometry(head: ClusteringHead, method: str = "pairwise") -> ClusterGeometry:
+    """What certificates need to know of a head's clusters: once for all images.
+
+    WARNING: it is of the head's centroids as they are now; changed ones need a new one.
+
+    Args:
+        head: built.
+        method: of the nearest-cluster radius; "exact" serves all.
+
+    Returns:
+        The geometry, in float64.
+
+    Example:
+        >>> certify_batch(classifier, images, bound, head_geometry(classifier.head))
+    """
+    return cluster_geometry(ops.cast(head.centroids, "float64"), head.clusters_per_class, method)
+
+
 def certify_images(
-    classifier: Classifier, images: np.ndarray, labels: np.ndarray, method: str = "pairwise"
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    proofs: Sequence[Proof] | None = None,
 ) -> Certification:
-    """Certifies a data set.
+    """Certifies a data set; embeds it once, whatever the number of proofs.
 
     WARNING: the radii hold for l2 (and by norm equivalence l-infinity) changes of images in
     [0, 1], for these weights, a float32 network and the float64 head that is served. They say
-    nothing about other changes.
+    nothing about other norms, other inputs, changed weights, TensorFloat-32 or lower precision,
+    nor of the float32 head of model.keras: see docs/certificates.md.
 
     Args:
         classifier: with a clustering head.
         images: uint8 `[N, H, W, C]`.
         labels: int64 `[N]`.
-        method: of the nearest-cluster radius: "nearest", "pairwise" or "exact".
+        proofs: of `all_proofs`; None for the soft scores with the head's own L alone.
 
     Returns:
         Radii and predictions, of the `certified_classifier`.
@@ -81,81 +130,85 @@ def certify_images(
             bound.
 
     Example:
-        >>> certify_images(classifier, dataset.test_images, dataset.test_labels).radius_l2
+        >>> certify_images(classifier, dataset.test_images, dataset.test_labels).main.radius_l2
     """
-    if not isinstance(classifier.head, ClusteringHead):
+    head = classifier.head
+    if not isinstance(head, ClusteringHead):
         raise ValueError(
             "classifier must have a ClusteringHead: other heads have no certificates. "
-            f"Received: {type(classifier.head).__name__}"
+            f"Received: {type(head).__name__}"
         )
     classifier = certified_classifier(classifier)
     bound = lipschitz_bound(classifier.embedder)
-    results = [
-        certify_batch(classifier, to_pixels(images[start : start + _BATCH]), bound, method)[1]
+    proofs = proofs or [soft_score_proof(head.ranked_clusters)]
+    begin = time.perf_counter()
+    batches = [
+        embed_with_norms(classifier.embedder, to_pixels(images[start : start + _BATCH]))
         for start in range(0, len(images), _BATCH)
     ]
+    embeddings, norms = (ops.concatenate(parts) for parts in zip(*batches, strict=True))
+    embedding_seconds = time.perf_counter() - begin
+    exact = any(proof.method == "exact" for proof in proofs)
+    geometry = head_geometry(head, "exact" if exact else "pairwise")
+    proved = []
+    for proof in proofs:
+        shapes = [tf.TensorSpec((None, part.shape[1]), part.dtype) for part in (embeddings, norms)]
+        apply = tf.function(_proving(proof, geometry, head, bound), shapes, autograph=False)
+        # Tracing is no part of the time of an image.
+        apply(embeddings[:1], norms[:1])
+        begin = time.perf_counter()
+        parts = [
+            apply(embeddings[start : start + _BATCH], norms[start : start + _BATCH])
+            for start in range(0, len(images), _BATCH)
+        ]
+        predictions, radii = (np.concatenate(column) for column in zip(*parts, strict=True))
+        seconds = time.perf_counter() - begin
+        proved.append(ProvedRadii(proof, labels, predictions, radii, seconds))
+    return Certification(tuple(proved), math.prod(classifier.image_shape), embedding_seconds, bound)
 
-    def joined(name: str) -> np.ndarray:
-        return np.concatenate(
-            [keras.ops.convert_to_numpy(getattr(result, name)) for result in results]
-        )
 
-    return Certification(
-        labels=labels,
-        predictions=joined("class_id"),
-        radius_l2=joined("certified_radius_l2"),
-        radius_linf=joined("certified_radius_linf"),
-        nearest_cluster_radius_l2=joined("nearest_cluster_radius_l2"),
-        bound=bound,
-    )
+def _proving(
+    proof: Proof, geometry: ClusterGeometry, head: ClusteringHead, bound: LipschitzBound
+) -> Callable[[Any, Any], tuple[Any, Any]]:
+    def apply(embeddings: Any, norms: Any) -> tuple[Any, Any]:
+        ranked, variance = head.ranked_clusters, head.variance
+        return prove(proof, embeddings, norms, geometry, variance, ranked, bound)
 
-
-def certified_classifier(classifier: Classifier) -> Classifier:
-    """The classifier that certificates are about and that is served.
-
-    A backbone with reparametrised layers becomes the `plain_network` in float64; any other
-    classifier is what it is.
-
-    Args:
-        classifier: finished.
-
-    Returns:
-        A classifier with the same head.
-
-    Example:
-        >>> lipschitz_bound(certified_classifier(classifier).embedder)
-    """
-    if not is_reparametrised(classifier.backbone):
-        return classifier
-    backbone = plain_network(classifier.backbone)
-    return Classifier(backbone, classifier.head, classifier.mean, classifier.std, name="certified")
+    return apply
 
 
 def certify_batch(
-    classifier: Classifier, images: Any, bound: LipschitzBound, method: str = "pairwise"
+    classifier: Classifier,
+    images: Any,
+    bound: LipschitzBound,
+    geometry: ClusterGeometry,
+    method: str = "pairwise",
 ) -> tuple[Any, Certificates]:
-    """Embeds and certifies a batch: what commands compute and what the SavedModel serves.
+    """Embeds and certifies a batch: what the SavedModel serves, and what commands compute.
 
     Args:
         classifier: with a clustering head; a `certified_classifier`.
         images: float32 `[batch, H, W, C]` in [0, 1].
         bound: `lipschitz_bound(classifier.embedder)`.
+        geometry: `head_geometry(classifier.head)`.
         method: of the nearest-cluster radius.
+
+    WARNING: as for `certify_embeddings`.
 
     Returns:
         Embeddings `[batch, dim]` and their certificates.
 
     Example:
-        >>> embeddings, certificates = certify_batch(classifier, images, bound)
+        >>> geometry = head_geometry(classifier.head)
+        >>> embeddings, certificates = certify_batch(classifier, images, bound, geometry)
     """
     head = classifier.head
     embeddings, norms = embed_with_norms(classifier.embedder, images)
     certificates = certify_embeddings(
         embeddings,
         norms,
-        head.centroids,
+        geometry,
         head.variance,
-        head.clusters_per_class,
         head.ranked_clusters,
         bound,
         math.prod(classifier.image_shape),

@@ -1,26 +1,12 @@
 """The files of an evaluation: robustness.json and robustness.npz."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clustr_tf.evaluation.attacking import Outcome
-from clustr_tf.evaluation.summary import wilson_interval
-
-
-def measured(accuracy: float, examples: int) -> dict[str, Any]:
-    """An accuracy with its 95 % interval.
-
-    Args:
-        accuracy: in [0, 1].
-        examples: that it was measured on.
-
-    Returns:
-        `accuracy` and `interval_95`.
-    """
-    return {"accuracy": accuracy, "interval_95": list(wilson_interval(accuracy, examples))}
+from clustr_tf.evaluation.intervals import measured
 
 
 def attack_figures(
@@ -92,32 +78,3 @@ def curve_figures(smallest_eps: Mapping[str, np.ndarray], radii: Sequence[float]
         entries = [measured(accuracy, len(smallest)) for accuracy in left]
         curves[name] = {key: [entry[key] for entry in entries] for key in entries[0]}
     return {"eps": list(radii), "attacks": curves}
-
-
-def certified_figures(root: Path, examples: int) -> dict[str, Any] | None:
-    """The certified curve of the workdir's certificates, if there are any for this model.
-
-    Args:
-        root: the workdir.
-        examples: at most so many of the first images are used.
-
-    Returns:
-        Certified accuracy of the soft scores against l2 radius; None where `certify` has not run
-        since the model was written.
-    """
-    path = root / "certificates.npz"
-    if not path.exists() or path.stat().st_mtime < (root / "model.keras").stat().st_mtime:
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        correct = (arrays["predictions"] == arrays["labels"])[:examples]
-        radii = np.where(correct, arrays["radius_l2"][:examples], 0.0)
-    grid = np.unique(np.concatenate([[0.0], np.quantile(radii, np.linspace(0, 1, 33))]))
-    certified = [float(np.mean((radii >= radius) & (radii > 0))) for radius in grid]
-    entries = [measured(accuracy, len(radii)) for accuracy in certified]
-    return {
-        "norm": "l2",
-        "radius": grid.tolist(),
-        "accuracy": [entry["accuracy"] for entry in entries],
-        "interval_95": [entry["interval_95"] for entry in entries],
-        "classifier": "soft scores",
-    }

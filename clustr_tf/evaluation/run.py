@@ -18,16 +18,15 @@ from clustr_tf.datasets import Dataset, load_dataset
 from clustr_tf.errors import InputError
 from clustr_tf.evaluation.attacking import Examples, Outcome
 from clustr_tf.evaluation.diagnostics import Diagnostic, diagnose, diagnostic_stages
+from clustr_tf.evaluation.intervals import measured
 from clustr_tf.evaluation.memory import Memory
 from clustr_tf.evaluation.pictures import gallery, map_arrays
 from clustr_tf.evaluation.progress import AttackProgress
 from clustr_tf.evaluation.report import read_evaluation, write_report
 from clustr_tf.evaluation.results import (
     attack_figures,
-    certified_figures,
     class_figures,
     curve_figures,
-    measured,
 )
 from clustr_tf.evaluation.settings import EvaluationConfig
 from clustr_tf.evaluation.suite import (
@@ -198,7 +197,6 @@ def _figures(
         "masking_gap": gap,
         "per_class": class_figures(examples.labels, correct, robust, dataset.class_names),
         "curve": curve_figures(found.smallest_eps, found.radii) if found.smallest_eps else None,
-        "certified": certified_figures(workdir.root, count),
         "diagnostics": [
             {**dataclasses.asdict(diagnostic), "passed": diagnostic.passed}
             for diagnostic in found.diagnostics

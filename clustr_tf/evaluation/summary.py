@@ -1,6 +1,5 @@
 """The brief evaluation that ends a training run: attacked and certified."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,8 +37,8 @@ class BriefEvaluation:
             return found
         return {
             **found,
-            "median_certified_radius_l2": float(np.median(certification.radius_l2)),
-            "abstentions": certification.abstentions,
+            "median_certified_radius_l2": float(np.median(certification.main.radius_l2)),
+            "abstentions": certification.main.abstentions,
             "lipschitz_bound": certification.bound.gain,
         }
 
@@ -71,26 +70,3 @@ def evaluate_briefly(
     if not isinstance(classifier.head, ClusteringHead):
         return BriefEvaluation(robustness, None)
     return BriefEvaluation(robustness, certify_images(classifier, images, labels))
-
-
-def wilson_interval(share: float, examples: int) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share.
-
-    Args:
-        share: observed share in [0, 1].
-        examples: how many examples it was observed on, at least 1.
-
-    Returns:
-        (low, high).
-
-    Example:
-        >>> wilson_interval(0.5, 100)  # (0.404, 0.596)
-
-    Reference:
-        Wilson, "Probable inference", JASA 22 (1927).
-    """
-    z = 1.959963984540054
-    spread = z**2 / examples
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / examples + spread / 4 / examples)
-    return centre - half, centre + half

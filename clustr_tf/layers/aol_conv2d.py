@@ -13,10 +13,12 @@ from clustr_tf.layers.lipschitz_weights import aol_kernel, centred_isometry
 class AOLConv2D(keras.layers.Layer):
     """Convolution with a rescaled kernel: 1-Lipschitz in l2, whatever its weights.
 
-    The kernel is rescaled in float32 also under mixed precision.
+    The kernel is rescaled in float32 also under mixed precision, by input channels or, if those are
+    fewer, by output channels (`aol_kernel`).
 
     WARNING: 1-Lipschitz in real arithmetic. The rounding of float32 may exceed it by a few 1e-7,
-    that of bfloat16 by a few 1e-3; certificates rest on a float64 copy (`plain_network`).
+    that of bfloat16 and TensorFloat-32 by a few 1e-3; certificates rest on a float64 copy
+    (`plain_network`).
 
     Args:
         filters: channels out.

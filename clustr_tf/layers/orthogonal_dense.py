@@ -15,8 +15,9 @@ class OrthogonalDense(keras.layers.Layer):
     Q is the Cayley transform of the weights: an isometry if the output is as wide as the input,
     else a projection on as many directions. It is computed in float32 also under mixed precision.
 
-    WARNING: 1-Lipschitz in real arithmetic. The rounding of float32 may exceed it by a few 1e-7,
-    that of bfloat16 by a few 1e-3; certificates rest on a float64 copy (`plain_network`).
+    WARNING: 1-Lipschitz in real arithmetic. The rounding of float32 may exceed it by some 1e-7, or
+    1e-5 for free weights ten times those at the beginning, that of bfloat16 and TensorFloat-32 by a
+    few 1e-3; certificates rest on a float64 copy (`plain_network`).
 
     Args:
         units: width of the output.

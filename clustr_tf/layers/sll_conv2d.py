@@ -18,7 +18,8 @@ class SLLConv2D(keras.layers.Layer):
     T is computed in float32 also under mixed precision.
 
     WARNING: 1-Lipschitz in real arithmetic. The rounding of float32 may exceed it by a few 1e-7,
-    that of bfloat16 by a few 1e-3; certificates rest on a float64 copy (`plain_network`).
+    that of bfloat16 and TensorFloat-32 by a few 1e-3; certificates rest on a float64 copy
+    (`plain_network`).
 
     Args:
         kernel_size: height and width, odd.

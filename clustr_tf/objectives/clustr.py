@@ -34,10 +34,15 @@ class Clustr:
     centroids: str | None = "refreshed"
 
     def losses(
-        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
     ) -> StepLosses:
         """The losses of the batch's embeddings; see `Objective.losses`."""
-        del seed
+        del seed, progress
         return self.embedding_losses(classifier, classifier.embed(images, training=True), targets)
 
     def embedding_losses(

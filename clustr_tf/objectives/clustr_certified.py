@@ -42,10 +42,15 @@ class ClustrCertified:
     free: FreeTraining | None = None
 
     def losses(
-        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
     ) -> StepLosses:
         """Losses of the batch's certified radii; see `Objective.losses`."""
-        del seed
+        del seed, progress
         embeddings, head = classifier.embed(images, training=True), classifier.head
         labels = targets[:, 0]
         radii = signed_class_radii(

@@ -35,9 +35,15 @@ class ClustrConsistency:
     centroids: str | None = "refreshed"
 
     def losses(
-        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
     ) -> StepLosses:
         """Losses of the images and their companions; see `Objective.losses`."""
+        del progress
 
         def answers(embeddings: tf.Tensor) -> tf.Tensor:
             if self.consistency.on_embeddings:

@@ -22,10 +22,15 @@ class Nominal:
     centroids: str | None = None
 
     def losses(
-        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
     ) -> StepLosses:
         """The cross-entropy of the batch; see `Objective.losses`."""
-        del seed
+        del seed, progress
         return classification_losses(classifier, images, targets)
 
 

@@ -68,7 +68,12 @@ class Objective(Protocol):
     def free(self) -> FreeTraining | None: ...
 
     def losses(
-        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
     ) -> StepLosses:
         """Losses of one batch, traced inside the training step's gradient tape.
 
@@ -77,6 +82,7 @@ class Objective(Protocol):
             images: `[batch, H, W, C]` in [0, 1], augmented; with `free`, perturbed as well.
             targets: int64 `[batch, 2]` = (class, cluster).
             seed: int32 `[2]`, of every random draw.
+            progress: float32 scalar, the share of the training that is done, in [0, 1).
 
         Returns:
             The losses.

@@ -27,9 +27,15 @@ class AdversarialTraining:
     centroids: str | None = None
 
     def losses(
-        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
     ) -> StepLosses:
         """The cross-entropy of the adversarial batch; see `Objective.losses`."""
+        del progress
         adversarial = self.adversary.perturb(
             classifier, classifier.log_scores, cross_entropy, images, targets[:, 0], seed
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from clustr_tf.objectives.clustr import clustr
 from clustr_tf.objectives.clustr_certified import clustr_certified
 from clustr_tf.objectives.clustr_free import clustr_free
+from clustr_tf.objectives.clustr_ibp import clustr_ibp
 from clustr_tf.objectives.clustr_qtrades import clustr_qtrades
 from clustr_tf.objectives.clustr_trades import clustr_trades
 from clustr_tf.objectives.fast_at import fast_at
@@ -21,6 +22,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveConfig], Objective]] = {
     "clustr_trades": clustr_trades,
     "clustr_free": clustr_free,
     "clustr_certified": clustr_certified,
+    "clustr_ibp": clustr_ibp,
     "nominal": nominal,
     "pgd_at": pgd_at,
     "fast_at": fast_at,

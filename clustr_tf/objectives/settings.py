@@ -17,6 +17,7 @@ OPTIONS: dict[str, frozenset[str]] = {
     "clustr_trades": _XENT | _CONSISTENCY | _STEPS,
     "clustr_free": _XENT | {"replays"},
     "clustr_certified": frozenset({"margin", "temperature", "centroids", "magnet_lambda"}),
+    "clustr_ibp": frozenset({"interval_lambda", "warmup", "centroids", "magnet_lambda"}),
     "nominal": frozenset(),
     "pgd_at": _STEPS,
     "fast_at": _STEPS,
@@ -50,6 +51,8 @@ class ObjectiveConfig:
     temperature: float | None = None  # how sharply, in pixels
     centroids: str | None = None  # learned, refreshed, fixed
     magnet_lambda: float = 0.0  # weight of the magnet loss; needs refreshed centroids
+    interval_lambda: float | None = None  # weight of the worst case at last (clustr_ibp)
+    warmup: float | None = None  # share of the training over which it and its eps grow
 
     def __post_init__(self) -> None:
         if self.name not in OPTIONS:
@@ -76,6 +79,10 @@ class ObjectiveConfig:
                 raise ValueError(f"{name} must be None or at least 1. Received: {value}")
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise ValueError(f"temperature must be above 0. Received: {self.temperature}")
+        for name in ("interval_lambda", "warmup"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1]. Received: {value}")
         if self.centroids not in (None, "learned", "refreshed", "fixed"):
             raise ValueError(
                 "centroids must be None or one of ['fixed', 'learned', 'refreshed']. "
@@ -102,6 +109,6 @@ def has_adversary(config: ObjectiveConfig) -> bool:
         config: names the method.
 
     Returns:
-        False for `clustr` and `nominal`.
+        False for `clustr`, `clustr_certified`, `clustr_ibp` and `nominal`.
     """
     return bool(OPTIONS[config.name] & (_STEPS | {"replays"}))

@@ -30,9 +30,15 @@ class Trades:
     centroids: str | None = None
 
     def losses(
-        self, classifier: Classifier, images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
     ) -> StepLosses:
         """Losses of the images and their companions; see `Objective.losses`."""
+        del progress
         clean = classifier.log_scores(classifier.embed(images, training=True))
         companions = self.adversary.perturb(
             classifier, classifier.log_scores, kl_divergence, images, clean, seed

@@ -103,7 +103,7 @@ def _draw(
     board = TensorBoard(workdir.tensorboard, experiment)
     board.write_projector(embeddings, labels, dataset.class_names)
     if evaluation.certification:
-        board.log_radii(evaluation.certification.radius_l2, experiment.training.epochs)
+        board.log_radii(evaluation.certification.main.radius_l2, experiment.training.epochs)
     board.close()
 
 

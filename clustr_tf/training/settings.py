@@ -121,11 +121,13 @@ class WatchConfig:
     attack: PGDConfig  # weaker than that of an evaluation: it watches for a collapse
     collapse: float = 0.5  # warns when PGD accuracy falls below this share of the best epoch's
     certified_radius: float | None = None  # l2, in pixels; of 1-Lipschitz backbones only
+    certified_linf: float | None = None  # l-infinity, in pixels; by interval bounds
 
     def __post_init__(self) -> None:
-        radius = self.certified_radius
-        if radius is not None and not 0 <= radius < float("inf"):
-            raise ValueError(f"certified_radius must be None or at least 0. Received: {radius}")
+        for name in ("certified_radius", "certified_linf"):
+            radius = getattr(self, name)
+            if radius is not None and not 0 <= radius < float("inf"):
+                raise ValueError(f"{name} must be None or at least 0. Received: {radius}")
         if not 0 < self.collapse < 1:
             raise ValueError(f"collapse must be between 0 and 1. Received: {self.collapse}")
 

@@ -11,7 +11,7 @@ from clustr_tf.objectives import FreeTraining, Objective
 from clustr_tf.training.distribution import Replicas
 
 Step = Callable[
-    [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor],
+    [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor],
     tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor],
 ]
 
@@ -41,9 +41,10 @@ def build_step(
 
     Returns:
         A function (uint8 images `[batch, H, W, C]`, int64 targets `[batch, 2]`, int32 seed `[2]`,
-        float32 running perturbation as from `no_perturbation`), each a per-replica value, to
-        per-replica values: (remembered losses of all replicas' batches, one after another; named
-        means over all replicas; the perturbation for the next batch).
+        float32 running perturbation as from `no_perturbation`, float32 share of the training that
+        is done), each a per-replica value, to per-replica values: (remembered losses of all
+        replicas' batches, one after another; named means over all replicas; the perturbation for
+        the next batch).
     """
     variables = classifier.trainable_variables
     averages = classifier.backbone.non_trainable_variables if replicas.count > 1 else []
@@ -53,6 +54,7 @@ def build_step(
         tf.TensorSpec([None, 2], tf.int64),
         tf.TensorSpec([2], tf.int32),
         tf.TensorSpec(shape, tf.float32),
+        tf.TensorSpec([], tf.float32),
     ]
     free = objective.free
 
@@ -66,7 +68,11 @@ def build_step(
 
     @tf.function(input_signature=signature, jit_compile=jit_compile, autograph=False)
     def losses_and_gradients(
-        pixels: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, perturbation: tf.Tensor
+        pixels: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        perturbation: tf.Tensor,
+        progress: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor], tf.Tensor]:
         if free:
             perturbed = _inside(perturbation[: tf.shape(pixels)[0]], pixels)
@@ -75,7 +81,7 @@ def build_step(
             if free:
                 tape.watch(perturbed)
                 inputs = pixels + perturbed
-            losses = objective.losses(classifier, inputs, targets, seed)
+            losses = objective.losses(classifier, inputs, targets, seed, progress)
             # The optimiser sums over replicas.
             loss = tf.reduce_mean(losses.total) / replicas.count
         weights = [variable.value for variable in variables]
@@ -88,13 +94,17 @@ def build_step(
         return losses.remembered, parts, gradients, tf.concat([perturbed, unused], axis=0)
 
     def replica_step(
-        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, perturbation: tf.Tensor
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        perturbation: tf.Tensor,
+        progress: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
         augmentation_seed, objective_seed = tf.unstack(tf.random.split(seed))
         pixels = pixels_of(images, augmentation_seed)
         for _ in range(free.replays if free else 1):
             remembered, parts, gradients, perturbation = losses_and_gradients(
-                pixels, targets, objective_seed, perturbation
+                pixels, targets, objective_seed, perturbation, progress
             )
             optimizer.apply(gradients, variables)
         if averages:
@@ -106,9 +116,15 @@ def build_step(
 
     @tf.function(reduce_retracing=True, autograph=False)
     def step(
-        images: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, perturbation: tf.Tensor
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        perturbation: tf.Tensor,
+        progress: tf.Tensor,
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
-        return replicas.strategy.run(replica_step, args=(images, targets, seed, perturbation))
+        return replicas.strategy.run(
+            replica_step, args=(images, targets, seed, perturbation, progress)
+        )
 
     return step
 

@@ -251,8 +251,10 @@ class _Trainer:
         seeds = replicas.values(
             lambda replica: tf.constant([seed, step * replicas.count + replica], tf.int32)
         )
+        share = step / (self._experiment.training.epochs * self._steps_per_epoch())
+        progress = replicas.values(lambda replica: tf.constant(share, tf.float32))
         remembered, parts, self._perturbation = self._step(
-            batch.images, batch.targets, seeds, self._perturbation
+            batch.images, batch.targets, seeds, self._perturbation, progress
         )
         losses = replicas.local(remembered)[0].numpy()
         values = {name: float(replicas.local(part)[0]) for name, part in parts.items()}

@@ -1,14 +1,14 @@
 """Robustness on held-out training images, watched for catastrophic overfitting."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from clustr_tf.attacks import RobustnessEvaluator, pgd_attacks
-from clustr_tf.certificates import soft_score_radius
+from clustr_tf.certificates import certified_linf, soft_score_radius
 from clustr_tf.classifier import Classifier
 from clustr_tf.training.settings import WatchConfig
 
@@ -19,8 +19,9 @@ _logger = logging.getLogger(__name__)
 class Watch:
     """Attacks, and certifies, the held-out images after every epoch; compiled once.
 
-    The certified accuracy is that of a 1-Lipschitz backbone, whose bound is taken to be 1: the
-    proof, with its rounding, is left to the certificates of the finished model.
+    The certified accuracy in l2 is that of a 1-Lipschitz backbone, whose bound is taken to be 1:
+    the proof, with its rounding, is left to the certificates of the finished model. That in
+    l-infinity is proved by interval bounds, of the soft scores.
 
     Args:
         classifier: the model in training.
@@ -36,12 +37,19 @@ class Watch:
         attacks = pgd_attacks(classifier, shape, config.attack, jit_compile)
         self._evaluate = RobustnessEvaluator(classifier, shape, attacks, _BATCH, jit_compile)
         self._eps = config.attack.eps
-        self._radius = config.certified_radius
-        self._certify = tf.function(
-            lambda images: _predictions_and_radii(classifier, tf.cast(images, tf.float32) / 255),
-            input_signature=[tf.TensorSpec([None, *shape], tf.uint8)],
-            jit_compile=jit_compile,
-            autograph=False,
+        self._radius, self._linf = config.certified_radius, config.certified_linf
+
+        def compiled(prove: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any]:
+            return tf.function(
+                lambda images: prove(tf.cast(images, tf.float32) / 255),
+                input_signature=[tf.TensorSpec([None, *shape], tf.uint8)],
+                jit_compile=jit_compile,
+                autograph=False,
+            )
+
+        self._prove_l2 = compiled(lambda pixels: _class_inside_l2(classifier, pixels, self._radius))
+        self._prove_linf = compiled(
+            lambda pixels: _class_inside_linf(classifier, pixels, self._linf)
         )
 
     def __call__(self, images: np.ndarray, labels: np.ndarray, seed: int) -> dict[str, float]:
@@ -53,8 +61,8 @@ class Watch:
             seed: of the random starts.
 
         Returns:
-            `validation_accuracy`, `pgd_accuracy` and, where a radius is configured,
-            `certified_accuracy`; or nothing.
+            `validation_accuracy`, `pgd_accuracy` and, where their radii are configured,
+            `certified_accuracy` and `certified_linf_accuracy`; or nothing.
         """
         if not len(labels):
             return {}
@@ -64,27 +72,38 @@ class Watch:
             "pgd_accuracy": result.robust_accuracy,
         }
         if self._radius is not None:
-            row["certified_accuracy"] = self._certified_accuracy(images, labels, self._radius)
+            row["certified_accuracy"] = _certified_accuracy(self._prove_l2, images, labels)
+        if self._linf is not None:
+            row["certified_linf_accuracy"] = _certified_accuracy(self._prove_linf, images, labels)
         return row
 
-    def _certified_accuracy(self, images: np.ndarray, labels: np.ndarray, radius: float) -> float:
-        certified = 0
-        for start in range(0, len(images), _BATCH):
-            predicted, radii = self._certify(tf.constant(images[start : start + _BATCH]))
-            correct = predicted.numpy() == labels[start : start + _BATCH]
-            certified += int(np.sum(correct & (radii.numpy() > radius)))
-        return certified / len(images)
+
+def _certified_accuracy(
+    prove: Callable[[tf.Tensor], Any], images: np.ndarray, labels: np.ndarray
+) -> float:
+    count = 0
+    for start in range(0, len(images), _BATCH):
+        predicted, certified = prove(tf.constant(images[start : start + _BATCH]))
+        correct = predicted.numpy() == labels[start : start + _BATCH]
+        count += int(np.sum(correct & certified.numpy()))
+    return count / len(images)
 
 
-def _predictions_and_radii(classifier: Classifier, images: tf.Tensor) -> tuple[Any, Any]:
+def _class_inside_linf(classifier: Classifier, pixels: tf.Tensor, eps: Any) -> tuple[Any, Any]:
+    found = certified_linf(classifier.embedder, classifier.head, pixels, eps)
+    return found.class_id, found.certified
+
+
+def _class_inside_l2(classifier: Classifier, pixels: tf.Tensor, radius: Any) -> tuple[Any, Any]:
     head = classifier.head
-    return soft_score_radius(
-        classifier.embed(images),
+    predicted, radii = soft_score_radius(
+        classifier.embed(pixels),
         head.centroids,
         head.variance,
         head.clusters_per_class,
         head.ranked_clusters,
     )
+    return predicted, radii > radius
 
 
 def warn_of_collapse(history: Sequence[dict[str, float]], collapse: float) -> None:

@@ -8,10 +8,15 @@ from keras import layers
 
 from clustr_tf.certificates import (
     LipschitzBound,
+    all_proofs,
     certify_embeddings,
+    cluster_geometry,
     embed_with_norms,
     lipschitz_bound,
+    nearest_cluster_proof,
     nearest_cluster_radius,
+    prove,
+    soft_score_proof,
     soft_score_radius,
 )
 
@@ -24,15 +29,18 @@ RADII = [
 ]
 
 
+def geometry_of(centroids, clusters, method="exact"):
+    return cluster_geometry(tf.constant(centroids, tf.float64), clusters, method)
+
+
 def certify(embeddings, centroids=LINE, clusters=1, bound=None, norms=None, **options):
     """Certificates as NumPy arrays; no rounding and gain 1 unless told otherwise."""
     embeddings = np.asarray(embeddings, "float32")
     result = certify_embeddings(
         embeddings,
         np.zeros((len(embeddings), 1)) if norms is None else norms,
-        centroids,
+        geometry_of(centroids, clusters),
         **{"variance": 1.0, "nearest": None, "num_pixels": 4, **options},
-        clusters_per_class=clusters,
         bound=bound or LipschitzBound(1.0, 0.0, (0.0, 0.0)),
     )
     return {name: keras.ops.convert_to_numpy(value) for name, value in result._asdict().items()}
@@ -126,6 +134,75 @@ def test_radii_below_the_normal_numbers_are_zero():
         assert found["certified_radius_l2"] == 0
 
 
+def test_a_network_without_slope_has_radii_that_files_can_hold():
+    """Margin 1 over gain 0: any change is harmless, and infinity no JSON number."""
+    found = certify([[1.0]], bound=LipschitzBound(0.0, 0.0, (0.0, 0.0)))
+    assert found["certified_radius_l2"] == np.finfo("float32").max
+
+
+@pytest.mark.parametrize("nearest", [None, 2])
+def test_one_proof_finds_what_all_certificates_say(nearest):
+    embeddings, centroids = draw(seed=4)
+    bound = LipschitzBound(gain=1.7, growth=0.1, slack=(0.003, 0.1))
+    norms = np.full((len(embeddings), 1), 0.02)
+    geometry = geometry_of(centroids, 2)
+    for method in ("nearest", "pairwise", "exact"):
+        expected = certify(
+            embeddings, centroids, 2, bound=bound, norms=norms, nearest=nearest, method=method
+        )
+        for proof, radius in (
+            (soft_score_proof(nearest), "certified_radius_l2"),
+            (nearest_cluster_proof(method), "nearest_cluster_radius_l2"),
+        ):
+            found = prove(proof, embeddings, norms, geometry, 1.0, nearest, bound)
+            np.testing.assert_array_equal(found[1], expected[radius])
+            assert found[0].dtype == tf.int64
+            assert np.any(found[1] > 0)
+
+
+def test_a_classifier_that_disagrees_with_the_head_abstains():
+    """Class 0 has the nearest cluster, at 0.9, class 1 two at 1 (as above): L = 1 and 4 differ.
+
+    A head with L = 1 takes class 0 as the nearest cluster does; the scores over all clusters do
+    not, and have no radius. With centroids further away (at 3) all agree.
+    """
+    bound = LipschitzBound(1.0, 0.0, (0.0, 0.0))
+    for other, agree in ((1.0, False), (3.0, True)):
+        geometry = geometry_of([[-0.9], [-50.0], [other], [other]], 2)
+        point, norms = np.zeros((1, 1), "float32"), np.zeros((1, 1))
+        own = prove(soft_score_proof(1), point, norms, geometry, 1.0, 1, bound)
+        every = prove(soft_score_proof(None), point, norms, geometry, 1.0, 1, bound)
+        assert own[0] == 0
+        assert (every[0].numpy()[0], every[1].numpy()[0] > 0) == (int(not agree), agree)
+
+
+def test_every_proof_is_described_once():
+    proofs, left_out = all_proofs(num_clusters=20, clusters_per_class=2, ranked=None)
+    assert [proof.title for proof in proofs] == [
+        "soft scores, all clusters",
+        "nearest cluster, nearest",
+        "nearest cluster, pairwise",
+        "nearest cluster, exact",
+    ]
+    assert ["--nearest" in line for line in left_out] == [True]
+    proofs, left_out = all_proofs(90, 9, ranked=20, further=5)
+    assert [proof.key for proof in proofs] == [
+        "soft_scores_20_nearest",
+        "soft_scores_all",
+        "soft_scores_5_nearest",
+        "nearest_cluster_nearest",
+        "nearest_cluster_pairwise",
+    ]
+    assert ["9 clusters a class" in line for line in left_out] == [True]
+    assert all_proofs(20, 2, ranked=20)[0][0].method == "all clusters"
+
+
+@pytest.mark.parametrize("further", [0, 20])
+def test_a_number_of_nearest_clusters_must_leave_some_out(further):
+    with pytest.raises(ValueError, match=r"nearest must be from 1 to 19.*Received"):
+        all_proofs(20, 2, ranked=None, further=further)
+
+
 def test_nothing_is_certified_about_numbers_that_are_not_finite():
     embeddings = [[np.nan], [np.inf], [-np.inf], [1.0], [1.0], [1.0]]
     norms = np.array([[0], [0], [0], [np.nan], [np.inf], [0.0]])
@@ -136,20 +213,18 @@ def test_nothing_is_certified_about_numbers_that_are_not_finite():
 
 
 def test_traces_for_batches_of_any_size():
-    _, centroids = draw(seed=2)
+    geometry = geometry_of(draw(seed=2)[1], 2)
     bound = LipschitzBound(2.0, 0.0, (0.01, 0.001))
     traced = tf.function(
         lambda embeddings, norms: certify_embeddings(
-            embeddings, norms, centroids, 0.5, 2, 3, bound, 64, method="exact"
+            embeddings, norms, geometry, 0.5, 3, bound, 64, method="exact"
         )._asdict(),
         input_signature=[tf.TensorSpec((None, 5)), tf.TensorSpec((None, 1), tf.float64)],
     )
     for count in (1, 9):
         embeddings, _ = draw(seed=3, count=count)
         norms = np.ones((count, 1))
-        eager = certify_embeddings(
-            embeddings, norms, centroids, 0.5, 2, 3, bound, 64, method="exact"
-        )
+        eager = certify_embeddings(embeddings, norms, geometry, 0.5, 3, bound, 64, method="exact")
         graph = traced(embeddings, norms)
         for name, values in eager._asdict().items():
             np.testing.assert_allclose(graph[name], values, rtol=1e-6)
@@ -170,12 +245,12 @@ def test_no_image_inside_the_radius_is_classified_otherwise(nearest):
     bound = lipschitz_bound(network)
     images = rng.uniform(size=(20, 3, 3, 1)).astype("float32")
     embeddings, norms = embed_with_norms(network, images)
-    centroids = embeddings.numpy()[:6]
+    geometry = geometry_of(embeddings.numpy()[:6], 2)
 
     @tf.function
     def certificates_of(batch):
         return certify_embeddings(
-            *embed_with_norms(network, batch), centroids, 0.05, 2, nearest, bound, 9
+            *embed_with_norms(network, batch), geometry, 0.05, nearest, bound, 9
         )
 
     found = certificates_of(images)

@@ -25,9 +25,10 @@ def build_network(dtype="float32", seed=0):
         shortcut = layers.Conv2D(6, 1, 2, use_bias=False, dtype=dtype)(inputs)
         return layers.ReLU(dtype=dtype)(layers.Add(dtype=dtype)([x, shortcut]))
 
-    inner = keras.Input((8, 8, 4), dtype=dtype)
+    variable_dtype = keras.DTypePolicy(dtype).variable_dtype
+    inner = keras.Input((8, 8, 4), dtype=variable_dtype)
     nested = keras.Model(inner, block(inner))
-    images = keras.Input(SHAPE, dtype=dtype)
+    images = keras.Input(SHAPE, dtype=variable_dtype)
     x = layers.Normalization(mean=[0.5, 0.25], variance=[0.0625, 0.25], dtype=dtype)(images)
     x = layers.Conv2D(4, 3, padding="same", activation="relu", dtype=dtype)(x)
     x = nested(x)
@@ -149,6 +150,20 @@ def test_embeds_as_the_network_does():
         np.testing.assert_allclose(graph, eager, rtol=1e-4)
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e-3, 1.0, 1e15])
+def test_norms_are_never_too_small(scale):
+    """Maps of 300 channels: by at most a factor 1 + 302 * 2^-23; also where squares vanish."""
+    images = keras.Input((4, 4, 300))
+    network = keras.Model(images, layers.Conv2D(2, 1)(images))
+    maps = scale * np.random.default_rng(10).normal(size=(50, 4, 4, 300))
+    maps = maps.astype("float32")
+    found = embed_with_norms(network, maps)[1][:, 0]
+    exact = np.linalg.norm(maps.reshape(50, -1).astype("float64"), axis=1)
+    assert np.all(found >= exact)
+    # Squares below 1e-38 count as that much each.
+    assert np.all(found <= np.maximum(exact * (1 + 302 * 2.0**-23), 1e-17))
+
+
 def test_calling_a_network_elsewhere_changes_nothing():
     network = build_network()
     bound = lipschitz_bound(network)
@@ -168,6 +183,29 @@ def test_backbones_have_a_bound(name):
     one, other = np.random.default_rng(8).uniform(size=(2, 20, 16, 16, 3))
     change = np.linalg.norm(network(one) - network(other), axis=1)
     assert np.all(change <= bound.gain * np.linalg.norm((one - other).reshape(20, -1), axis=1))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "mixed_bfloat16", "mixed_float16"])
+def test_lower_precision_is_refused(dtype):
+    """Whole networks as for serving, and a single layer inside one in float32."""
+    with pytest.raises(ValueError, match=r"float32 or float64.*Received: b?float16"):
+        lipschitz_bound(build_network(dtype))
+    images = keras.Input((1, 1, 4))
+    flat = layers.Dense(3)(layers.Flatten()(images))
+    with pytest.raises(ValueError, match="'culprit' must compute in float32 or float64"):
+        lipschitz_bound(keras.Model(images, layers.ReLU(dtype=dtype, name="culprit")(flat)))
+
+
+def test_weights_rounded_to_float16_are_other_weights():
+    """Computing in float32 they have a bound, their own: 3 + 2^-11 becomes 3, ties to even."""
+    gains = []
+    for kernel in (3 + 2.0**-11, np.float16(3 + 2.0**-11)):
+        images = keras.Input((1, 1, 1))
+        dense = layers.Dense(1)
+        network = keras.Model(images, dense(layers.Flatten()(images)))
+        dense.kernel.assign([[kernel]])
+        gains.append(lipschitz_bound(network).gain)
+    np.testing.assert_allclose(gains, [3 + 2.0**-11, 3], rtol=1e-8)
 
 
 class Doubling(layers.Dense):

@@ -1,5 +1,7 @@
 """Radius of the soft classifier: against the formulas written out, and against attacks."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp, softmax
 
 from clustr_tf.certificates import (
+    cluster_geometry,
     nearest_cluster_radius,
     signed_class_radii,
+    soft_score_proof,
     soft_score_radius,
 )
 
@@ -84,6 +88,22 @@ def test_radius_is_that_of_the_formula(seed, classes, clusters, dim, variance, n
     np.testing.assert_allclose(radius, expected, rtol=1e-8, atol=1e-12)
 
 
+@settings(deadline=None, derandomize=True, max_examples=30)
+@given(**{name: drawn for name, drawn in mixtures.items() if name != "nearest"})
+def test_gaps_between_centroids_give_the_same_radius(seed, classes, clusters, dim, variance):
+    """The distance of a mean from a centroid, through those of its parts: never too small."""
+    points, centroids = draw(seed, classes, clusters, dim)
+    geometry = cluster_geometry(tf.constant(centroids), clusters)
+    distances = tf.reduce_sum((points[:, None] - centroids) ** 2, axis=2)
+    predicted, radius = soft_score_proof(None).margin(
+        distances, geometry, tf.constant(variance, tf.float64)
+    )
+    expected = [radius_by_the_formula(point, centroids, variance, clusters) for point in points]
+    np.testing.assert_array_equal(predicted, predict(points, centroids, variance, clusters))
+    np.testing.assert_allclose(radius, expected, rtol=1e-8, atol=1e-11)
+    assert np.all(radius <= np.array(expected) * (1 + 1e-13))
+
+
 def test_two_clusters_by_hand():
     """At z = 0, sigma^2 = 1, own clusters (-1, 1) and (-1, -1), the other class twice at (2, 0).
 
@@ -110,7 +130,7 @@ def test_single_clusters_have_the_radius_of_the_nearest_cluster(seed, variance):
     for nearest in (None, 2):
         found, radius = soft_score_radius(points, centroids, variance, 1, nearest)
         np.testing.assert_array_equal(found, predicted)
-        np.testing.assert_allclose(radius, expected, rtol=1e-9)
+        np.testing.assert_allclose(radius, expected, rtol=1e-9, atol=1e-11)
 
 
 def descend(point, centroids, variance, clusters, own, radius):
@@ -187,6 +207,44 @@ def test_tiny_variance_underflows_nothing(nearest):
         np.testing.assert_array_equal(predicted, nearest_class)
         assert np.all(radius.numpy() > 0)
         assert np.all(radius.numpy() <= largest.numpy() * (1 + 1e-4))
+
+
+@pytest.mark.parametrize("nearest", [None, 1])
+@pytest.mark.parametrize("far", [1e2, 1e4, 1e6, 1e8])
+def test_far_from_the_centroids_rounding_makes_no_radius(nearest, far):
+    """K = 1: the exact radius is (|z - mu_j|^2 - |z - mu_i|^2) / (2 |mu_i - mu_j|), in fractions.
+
+    The centroids are a few units apart, the point is far from both and 0.001 from their bisector:
+    the difference of the squared distances is less than their rounding.
+    """
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        centroids = rng.normal(size=(2, 16)).astype("float32").astype("float64")
+        across = (centroids[1] - centroids[0]) / np.linalg.norm(centroids[1] - centroids[0])
+        point = far * rng.normal(size=16)
+        point -= ((point - centroids.mean(axis=0)) @ across + 1e-3) * across
+        point = point.astype("float32").astype("float64")
+        predicted, radius = soft_score_radius(point[None], centroids, 0.5, 1, nearest)
+        own = int(predicted[0])
+        lower = Fraction(float(radius[0])) * (1 - Fraction(1, 2**40))
+        exactly = [[Fraction(value) for value in row] for row in (point, *centroids)]
+        same, other, gap = (
+            sum((a - b) ** 2 for a, b in zip(exactly[i], exactly[j], strict=True))
+            for i, j in ((0, 1 + own), (0, 2 - own), (1, 2))
+        )
+        assert lower == 0 or (other > same and 4 * gap * lower**2 <= (other - same) ** 2)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e7])
+def test_far_from_the_origin_the_tangent_keeps_its_slope(shift):
+    """All centroids and the point moved together: the radius can only become smaller."""
+    points, centroids = draw(seed=21, classes=3, clusters=3, dim=4, count=20)
+    # Multiples of 2^-20, which stay exact when 1e7 is added.
+    points, centroids = np.round(points * 2**20) / 2**20, np.round(centroids * 2**20) / 2**20
+    _, radius = soft_score_radius(points, centroids, 0.3, 3)
+    _, moved = soft_score_radius(points + shift, centroids + shift, 0.3, 3)
+    assert np.all(moved.numpy() <= radius.numpy() * (1 + 1e-13))
+    np.testing.assert_allclose(moved, radius, rtol=1e-5)
 
 
 @pytest.mark.parametrize("nearest", [None, 3])

@@ -156,6 +156,8 @@ def test_evaluation_and_certification_write_their_figures(run):
         certified = correct & (arrays["radius_l2"] >= entry["radius"]) & (arrays["radius_l2"] > 0)
         assert entry["accuracy"] == pytest.approx(certified.mean())
     np.testing.assert_allclose(arrays["radius_linf"], arrays["radius_l2"] / 8, rtol=1e-6)
+    (by_intervals,) = certificates["certified_accuracy_linf_by_intervals"]
+    assert 0 <= by_intervals["accuracy"] <= certificates["clean_accuracy"]
 
 
 def test_an_evaluation_has_every_attack_diagnostic_and_the_report(run):

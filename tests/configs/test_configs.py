@@ -21,6 +21,7 @@ from configs import (
     cifar100,
     digits,
     digits_certified,
+    digits_ibp,
     image_folder,
     mnist_certified,
     svhn_cropped,
@@ -28,6 +29,7 @@ from configs import (
 
 CONFIGS = {
     "digits": digits.get_config(),
+    "digits_ibp": digits_ibp.get_config(),
     "cifar100": cifar100.get_config(),
     "svhn_cropped": svhn_cropped.get_config(),
     "image_folder": image_folder.get_config(),
@@ -44,7 +46,9 @@ def test_every_config_is_an_experiment(config):
     assert isinstance(read_experiment(config.to_dict()), Experiment)
 
 
-@pytest.mark.parametrize("module", [digits, cifar10, cifar100, svhn_cropped, image_folder])
+@pytest.mark.parametrize(
+    "module", [digits, digits_ibp, cifar10, cifar100, svhn_cropped, image_folder]
+)
 def test_every_field_has_a_comment_and_nothing_of_the_package_is_imported(module):
     text = Path(module.__file__).read_text()
     assert set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) <= {
@@ -114,6 +118,7 @@ def test_the_full_size_config_trains_one_step():
         tf.constant(targets),
         tf.constant([0, 0], tf.int32),
         tf.zeros([0, 32, 32, 3]),
+        tf.constant(0.0),
     )
     assert losses.shape == (24,)
     assert np.isfinite(losses).all()

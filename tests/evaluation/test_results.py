@@ -1,14 +1,11 @@
 """The figures of robustness.json, by hand."""
 
-import os
-
 import numpy as np
 import pytest
 
 from clustr_tf.evaluation.attacking import Outcome
 from clustr_tf.evaluation.results import (
     attack_figures,
-    certified_figures,
     class_figures,
     curve_figures,
 )
@@ -49,29 +46,3 @@ def test_a_curve_counts_what_is_left_at_each_radius():
     assert curve["eps"] == [0.0, 0.1, 0.2]
     assert curve["attacks"]["pgd"]["accuracy"] == [0.75, 0.5, 0.25]
     assert len(curve["attacks"]["pgd"]["interval_95"]) == 3
-
-
-def test_certificates_of_this_model_give_the_certified_curve(tmp_path):
-    """Correct radii 0.1, 0.3 and 0 (abstains), one misclassified: 2/4 above 0, 1/4 at 0.3."""
-    (tmp_path / "model.keras").touch()
-    np.savez(
-        tmp_path / "certificates.npz",
-        labels=np.array([0, 0, 1, 1]),
-        predictions=np.array([0, 0, 1, 0]),
-        radius_l2=np.array([0.1, 0.3, 0.0, 0.5], np.float32),
-    )
-    certified = certified_figures(tmp_path, 4)
-    at = dict(zip(certified["radius"], certified["accuracy"], strict=True))
-    assert at[0.0] == 0.5
-    assert max(at) == pytest.approx(0.3)
-    assert at[max(at)] == 0.25
-    assert certified_figures(tmp_path, 1)["accuracy"] == [1.0, 1.0]
-
-
-@pytest.mark.parametrize("written", [False, True])
-def test_missing_or_older_certificates_are_none(tmp_path, written):
-    if written:
-        (tmp_path / "certificates.npz").touch()
-        os.utime(tmp_path / "certificates.npz", (1, 1))
-    (tmp_path / "model.keras").touch()
-    assert certified_figures(tmp_path, 4) is None

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import export.saving
-from clustr_tf.certification import certify_batch
+from clustr_tf.certification import certify_batch, head_geometry
 from export.saving import export_savedmodel
 
 F32, I64, BOOL, STRING = tf.float32, tf.int64, tf.bool, tf.string
@@ -110,7 +110,7 @@ def call(signatures, name, inputs):
 @pytest.fixture(scope="module")
 def expected(classifier, bound, images):
     """Certificates of the Keras model's embeddings."""
-    return certify_batch(classifier, images, bound)[1]
+    return certify_batch(classifier, images, bound, head_geometry(classifier.head))[1]
 
 
 def test_names_shapes_and_types_are_the_contract(signatures):

@@ -16,7 +16,12 @@ from clustr_tf.layers import (
     SLLConv2D,
     SpaceToDepth,
 )
-from clustr_tf.layers.lipschitz_weights import aol_kernel, cayley, sll_diagonal
+from clustr_tf.layers.lipschitz_weights import (
+    absolute_correlations,
+    aol_kernel,
+    cayley,
+    sll_diagonal,
+)
 from tests.layers.jacobian import singular_values
 
 RNG = np.random.default_rng(0)
@@ -151,11 +156,21 @@ def test_training_against_the_bound_does_not_break_it(layer, shape):
         (MaxMin(), (4, 4, 6), True),
         (SpaceToDepth(2), (4, 6, 3), True),
         (ScaledAveragePooling2D(2), (4, 6, 3), False),
-        # More channels out than in: a fresh convolution loses nothing (but at the borders).
+        # A fresh convolution loses no more than it must: all singular values are 1.
         (AOLConv2D(8, 3), (4, 4, 3), True),
         (AOLConv2D(8, 2, 2), (4, 4, 2), True),
+        (AOLConv2D(3, 3), (4, 4, 8), True),
+        (AOLConv2D(3, 2, 2), (4, 4, 2), True),
     ],
-    ids=["max-min", "space to depth", "pooling", "fresh", "fresh strided"],
+    ids=[
+        "max-min",
+        "space to depth",
+        "pooling",
+        "fresh to more channels",
+        "fresh strided to as many",
+        "fresh to fewer",
+        "fresh strided to fewer",
+    ],
 )
 def test_gains_of_exactly_1(layer, shape, isometric):
     values = singular_values(layer, _point(shape))
@@ -203,6 +218,26 @@ def test_aol_by_hand():
     np.testing.assert_allclose(aol_kernel(kernel), expected)
 
 
+def test_aol_by_hand_with_fewer_outputs():
+    """One output: t = |3, 1|^2 = 10, not the inputs' 9 + 3 and 1 + 3."""
+    kernel = np.array([[3.0], [1.0]]).reshape(1, 1, 2, 1)
+    np.testing.assert_allclose(aol_kernel(kernel), kernel / np.sqrt(10))
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 4, 5), (2, 3, 5, 2), (1, 4, 2, 3), (5, 1, 3, 3)])
+def test_absolute_correlations_by_shifting_the_padded_kernel(shape):
+    """NumPy: the kernel in the middle of zeros, against itself moved by every shift."""
+    height, width, channels, _ = shape
+    kernel = RNG.normal(size=shape)
+    padded = np.pad(kernel, [(height, height), (width, width), (0, 0), (0, 0)])
+    expected = np.zeros((channels, channels))
+    for down in range(1 - height, height):
+        for right in range(1 - width, width):
+            moved = np.roll(padded, (down, right), axis=(0, 1))
+            expected += np.abs(np.einsum("hwio,hwjo->ij", padded, moved))
+    np.testing.assert_allclose(absolute_correlations(kernel), expected, rtol=1e-12)
+
+
 def test_the_diagonal_by_hand():
     """Taps 1 and 2: the autocorrelation 2, 5, 2 adds up to 9."""
     kernel = np.array([1.0, 2.0]).reshape(1, 2, 1, 1)
@@ -244,6 +279,45 @@ def test_survives_saving_and_computes_its_weights_in_float32(layer, shape, tmp_p
     gradient = tape.gradient(loss, mixed.kernel.value)
     assert gradient.dtype == tf.float32
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(AOLConv2D(4, 1), (1, 1, 3)), (AOLConv2D(3, 1), (1, 1, 5)), (OrthogonalDense(5), (3,))],
+    ids=["aol", "aol to fewer", "orthogonal"],
+)
+def test_half_precision_rounds_the_finished_weights_only(layer, shape):
+    """Of one-hot inputs the outputs are the weights, which bfloat16 rounds once if at all."""
+    ones = np.eye(shape[-1], dtype=np.float32).reshape(-1, *shape)
+    _set_kernel(layer, shape, "random")
+    mixed = type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
+    mixed.build((None, *shape))
+    mixed.set_weights(layer.get_weights())
+    np.testing.assert_array_equal(mixed(ones), tf.cast(layer(ones), tf.bfloat16))
+
+
+def test_the_diagonal_is_not_rounded_to_half_precision():
+    layer = _set_kernel(SLLConv2D(3, dtype="mixed_bfloat16"), (4, 4, 3), "random")
+    kernel = layer.kernel.numpy().astype(np.float64)
+    with tf.GradientTape() as tape:
+        factors = layer.factors()
+        loss = tf.reduce_sum(factors)
+    np.testing.assert_allclose(factors, 2 / sll_diagonal(kernel, np.zeros(3)), rtol=1e-5)
+    assert np.abs(tape.gradient(loss, layer.kernel.value)).max() > 0
+
+
+def _network(shape):
+    inputs = keras.Input(shape)
+    hidden = SLLConv2D(3)(MaxMin()(AOLConv2D(4, 3, 2)(inputs)))
+    hidden = keras.layers.Flatten()(ScaledAveragePooling2D(3)(hidden))
+    return keras.Model(inputs, OrthogonalDense(3)(hidden))
+
+
+def test_xla_computes_the_same():
+    network = _network((6, 6, 2))
+    images = RNG.normal(size=(8, 6, 6, 2)).astype(np.float32)
+    compiled = tf.function(network, jit_compile=True)
+    np.testing.assert_allclose(compiled(images), network(images), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,7 @@ def _dense():
     return classifier
 
 
-def _losses_and_gradient(classifier, config):
+def _losses_and_gradient(classifier, config, progress=0.0):
     """Losses of the objective and the gradient of their mean for the embedding's weights."""
     objective = build_objective(config)
     images = tf.constant(PIXELS.reshape(8, 1, 3, 1), tf.float32)
@@ -51,7 +51,9 @@ def _losses_and_gradient(classifier, config):
     @tf.function
     def run():
         with tf.GradientTape() as tape:
-            losses = objective.losses(classifier, images, targets, tf.constant(SEED))
+            losses = objective.losses(
+                classifier, images, targets, tf.constant(SEED), tf.constant(progress)
+            )
             loss = tf.reduce_mean(losses.total)
         kernel = classifier.backbone.get_layer("weights").kernel
         return losses, tape.gradient(loss, kernel.value)
@@ -64,9 +66,9 @@ def _scores(embeddings):
     return reference.cluster_log_scores(embeddings, CENTROIDS, VARIANCE)
 
 
-def _check(config, classifier, total):
+def _check(config, classifier, total, progress=0.0):
     """`total(weights)`: the expected loss of every example."""
-    losses, gradient = _losses_and_gradient(classifier, config)
+    losses, gradient = _losses_and_gradient(classifier, config, progress)
     np.testing.assert_allclose(losses.total, total(WEIGHTS), rtol=2e-4, atol=1e-5)
     expected = reference.differences(lambda weights: total(weights).mean(), WEIGHTS)
     assert np.abs(expected).max() > 1e-2
@@ -112,6 +114,54 @@ def test_clustr_certified_pushes_distances_to_bisectors_beyond_the_margin(magnet
         magnet_lambda=magnet_lambda,
     )
     _check(config, _clustered(), total)
+
+
+@pytest.mark.parametrize("magnet_lambda", [0.0, 0.5])
+def test_clustr_ibp_descends_the_worst_case_of_the_box(magnet_lambda):
+    """At a tenth of the training, warm-up 0.4: eps and weight at a quarter of 0.1 and 0.8.
+
+    On a linear network and with one cluster a class, the margin to class k is linear in the
+    embedding, and the box of embeddings is |W|^T times that of the pixels.
+    """
+    weight, eps = 0.25 * 0.8, 0.25 * EPS
+
+    def total(weights):
+        lower, upper = np.clip(PIXELS - eps, 0, 1), np.clip(PIXELS + eps, 0, 1)
+        centre = (lower + upper) / 2 @ weights
+        radius = (upper - lower) / 2 @ np.abs(weights)
+        distances = ((centre[:, None] - CENTROIDS[None]) ** 2).sum(axis=2)
+        moves = np.abs(CENTROIDS[CLASSES][:, None] - CENTROIDS[None]) * radius[:, None]
+        own = distances[np.arange(len(CLASSES)), CLASSES][:, None]
+        lead = (distances - own - 2 * moves.sum(axis=2)) / (2 * VARIANCE)
+        clean = reference.cross_entropy(_scores(PIXELS @ weights), CLASSES)
+        losses = (1 - weight) * clean + weight * reference.cross_entropy(-lead, CLASSES)
+        return losses + (magnet_lambda * _magnet(weights) if magnet_lambda else 0)
+
+    config = ObjectiveConfig(
+        "clustr_ibp",
+        alpha=ALPHA,
+        eps=EPS,
+        interval_lambda=0.8,
+        warmup=0.4,
+        centroids="refreshed",
+        magnet_lambda=magnet_lambda,
+    )
+    losses = _check(config, _clustered(), total, progress=0.1)
+    assert {"xent", "worst_xent"} <= set(losses.parts)
+    assert float(losses.parts["worst_xent"]) > float(losses.parts["xent"])
+
+
+def test_the_warm_up_of_clustr_ibp_ends():
+    """Before it nothing of the worst case counts; after it, all."""
+    config = ObjectiveConfig("clustr_ibp", eps=EPS, interval_lambda=1.0, warmup=0.4)
+    start, _ = _losses_and_gradient(_clustered(), config, progress=0.0)
+    clean = reference.cross_entropy(_scores(PIXELS @ WEIGHTS), CLASSES)
+    np.testing.assert_allclose(start.total, clean, rtol=1e-4, atol=1e-5)
+    end, late = (
+        _losses_and_gradient(_clustered(), config, progress=progress)[0] for progress in (0.4, 0.9)
+    )
+    np.testing.assert_allclose(end.total, late.total, rtol=1e-6)
+    assert np.all(end.total.numpy() > start.total.numpy())
 
 
 @pytest.mark.parametrize("name", ["clustr", "clustr_qtrades"])
@@ -265,7 +315,7 @@ def test_the_adversary_leaves_the_moving_averages_alone():
     # of EPS / 2 reach the edge of the ball from any start.
     objective = build_objective(ObjectiveConfig("pgd_at", eps=EPS, step_size=EPS / 2, steps=4))
     images, targets = tf.fill([4, 1, 1, 1], 0.5), tf.zeros([4, 2], tf.int64)
-    tf.function(objective.losses)(classifier, images, targets, tf.constant(SEED))
+    tf.function(objective.losses)(classifier, images, targets, tf.constant(SEED), tf.constant(0.0))
     assert float(norm.moving_mean[0]) == pytest.approx((0.5 - EPS) / 2, rel=1e-5)
 
 
@@ -290,6 +340,9 @@ def test_every_method_has_its_options():
         ({"name": "clustr", "alpha": -1.0}, "alpha"),
         ({"name": "clustr", "epsilon": 1.0}, "epsilon"),
         ({"name": "clustr", "nearest": 0}, "nearest"),
+        ({"name": "clustr", "warmup": 0.5}, "warmup"),
+        ({"name": "clustr_ibp", "warmup": 1.5}, "warmup"),
+        ({"name": "clustr_ibp", "interval_lambda": -0.5}, "interval_lambda"),
     ],
 )
 def test_what_a_method_does_not_take_is_refused(values, field):

@@ -147,8 +147,9 @@ def _kill_at_random(run, random):
         (),
         ("--config.objective.name=clustr_free", "--config.dataset.augmentation=crop_and_flip"),
         ("--config.objective.name=pgd_at", "--config.dataset.augmentation=crop_and_flip"),
+        ("--config.objective.name=clustr_ibp",),
     ],
-    ids=["clustr", "free", "dense"],
+    ids=["clustr", "free", "dense", "ibp"],
 )
 def test_killed_at_random_moments_it_ends_as_an_uninterrupted_run(
     flags, context, straight, tmp_path

@@ -35,7 +35,11 @@ def _run_step(classifier, alpha, augment=lambda images, seed: images):
     perturbation = no_perturbation(objective, len(IMAGES), (1, 2, 1))
     assert perturbation.shape == (0, 1, 2, 1)
     remembered, parts, _ = step(
-        tf.constant(IMAGES), tf.constant(TARGETS), tf.constant([0, 0]), tf.constant(perturbation)
+        tf.constant(IMAGES),
+        tf.constant(TARGETS),
+        tf.constant([0, 0]),
+        tf.constant(perturbation),
+        tf.constant(0.0),
     )
     return remembered, parts
 
@@ -124,6 +128,7 @@ def test_free_training_replays_with_a_running_perturbation():
         tf.constant(TARGETS),
         tf.constant([0, 0]),
         tf.constant(start.reshape(5, 1, 2, 1), tf.float32),
+        tf.constant(0.0),
     )
     np.testing.assert_allclose(perturbation.numpy().reshape(5, 2), delta, atol=1e-6)
     trained = [keras.ops.convert_to_numpy(v) for v in classifier.trainable_variables]

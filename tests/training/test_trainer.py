@@ -72,7 +72,7 @@ def test_no_attack_inside_a_certified_radius_breaks_a_trained_model(finished, da
     """l2 PGD of 40 steps on both losses, each image with its own radius."""
     classifier = finished[0]
     images, labels = dataset.test_images, dataset.test_labels
-    certification = certify_images(classifier, images, labels)
+    certification = certify_images(classifier, images, labels).main
     certified = np.flatnonzero(certification.radius_l2 > 0)
     assert len(certified) > 0.9 * len(labels)
     pixels = to_pixels(images)
@@ -140,10 +140,30 @@ class _Broken:
     def __init__(self, objective):
         self._objective = objective
 
-    def losses(self, classifier, images, targets, seed):
-        losses = self._objective.losses(classifier, images, targets, seed)
+    def losses(self, classifier, images, targets, seed, progress):
+        losses = self._objective.losses(classifier, images, targets, seed, progress)
         broken = losses.total * float("nan")
         return StepLosses(broken, broken, losses.parts)
+
+
+class _Telling(_Broken):
+    """An objective that logs how much of the training is done."""
+
+    def losses(self, classifier, images, targets, seed, progress):
+        losses = self._objective.losses(classifier, images, targets, seed, progress)
+        return losses.plus("progress", 0.0, progress)
+
+
+def test_objectives_know_the_share_of_the_training_that_is_done(
+    experiment, dataset, tmp_path, monkeypatch
+):
+    """Of six steps in two epochs: (0 + 1 + 2) / 6 / 3 and (3 + 4 + 5) / 6 / 3 on average."""
+    original = trainer_module.build_objective
+    monkeypatch.setattr(
+        trainer_module, "build_objective", lambda config: _Telling(original(config))
+    )
+    rows = train(_short(experiment, epochs=2), dataset, Workdir(tmp_path), Silent()).history
+    assert [row["progress"] for row in rows] == pytest.approx([1 / 6, 4 / 6])
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(

@@ -8,6 +8,7 @@ import pytest
 
 from clustr_tf.attacks import PGDConfig
 from clustr_tf.classifier import Classifier
+from clustr_tf.layers import ClusteringHead
 from clustr_tf.training.settings import WatchConfig
 from clustr_tf.training.watch import Watch, is_best, warn_of_collapse
 
@@ -81,6 +82,23 @@ def test_measures_accuracy_with_and_without_the_attack(watch):
     assert figures == {"validation_accuracy": 1.0, "pgd_accuracy": 0.5}
     figures = watch(images, np.array([1, 0, 1, 1]), seed=0)
     assert figures == {"validation_accuracy": 0.75, "pgd_accuracy": 0.25}
+
+
+def test_measures_what_interval_bounds_prove():
+    """Clusters at pixels 0 and 1: a pixel keeps its class within eps if eps < |pixel - 1/2|.
+
+    With eps 0.1 the pixels 0.2 and 0.9 do, 0.45 does not, 0.95 is of the other class.
+    """
+    inputs = keras.Input((1, 1, 1))
+    backbone = keras.Model(inputs, keras.layers.Flatten()(inputs))
+    classifier = Classifier(backbone, ClusteringHead(2, 1), mean=[0.0], std=[1.0])
+    classifier.head.set_clusters([[0.0], [1.0]], variance=0.5)
+    attack = PGDConfig(eps=0.1, step_size=0.1, steps=2, losses=("margin",))
+    watch = Watch(classifier, WatchConfig(attack, certified_linf=0.1))
+    images = np.array([51, 115, 230, 242], np.uint8).reshape(4, 1, 1, 1)
+    figures = watch(images, np.array([0, 0, 1, 0]), seed=0)
+    assert figures["certified_linf_accuracy"] == 0.5
+    assert figures["pgd_accuracy"] == 0.5
 
 
 def test_without_held_out_images_nothing_is_measured(watch):

@@ -54,8 +54,8 @@ def weights_after(replicas, start, images):
     objective = build_objective(ObjectiveConfig("clustr", alpha=30.0))
     step = build_step(classifier, objective, optimizer, lambda pixels, seed: pixels, replicas)
     targets, seed = tf.constant(TARGETS, tf.int64), tf.constant([0, 0], tf.int32)
-    nothing = tf.constant(no_perturbation(objective, 6, (1, 3, 1)))
-    values = replicas.values(lambda replica: (tf.constant(images[replica]), targets, seed, nothing))
+    rest = (targets, seed, tf.constant(no_perturbation(objective, 6, (1, 3, 1))), tf.constant(0.0))
+    values = replicas.values(lambda replica: (tf.constant(images[replica]), *rest))
     losses, _, _ = step(*values)
     # Every replica hears of the losses of all examples.
     for local in replicas.local(losses):

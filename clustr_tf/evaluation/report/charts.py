@@ -17,7 +17,7 @@ _LEGEND_CLASSES = 20  # a longer legend explains nothing
 
 
 def accuracy_chart(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Accuracy against eps for each attack, certified accuracy beside it where the norms agree.
+    """Accuracy against eps for each attack, beside it what is proved of the model as served.
 
     Args:
         evaluation: whose curves to draw.
@@ -28,20 +28,21 @@ def accuracy_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     Example:
         >>> accuracy_chart(evaluation)["data"][0]["name"]  # "PGD"
     """
-    curve, certified = evaluation.get("curve"), evaluation.get("certified")
+    curve, norm = evaluation.get("curve"), evaluation.figures["norm"]
     if not curve:
         return None
-    figure = _empty_chart(f"{norm_name(evaluation.figures['norm'])} radius eps (pixels in [0, 1])")
+    figure = _empty_chart(f"{norm_name(norm)} radius eps (pixels in [0, 1])")
     for index, (name, series) in enumerate(curve["attacks"].items()):
         _add_series(figure, attack_name(name), curve["eps"], series, index)
-    if certified and certified["norm"] == evaluation.figures["norm"]:
-        _add_proof(figure, "proved", certified, len(curve["attacks"]))
+    if evaluation.certificates:
+        proved = evaluation.certificates[0].curve(norm)
+        _add_proof(figure, "proved", proved, len(curve["attacks"]))
     figure.add_vline(x=evaluation.figures["eps"], line={"width": 1, "dash": "dot", "color": "gray"})
     return _values(figure)
 
 
 def certified_chart(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Certified accuracy against radius, on its own axis.
+    """Certified accuracy against l2 radius, of every classifier and proof.
 
     Args:
         evaluation: whose certificates to draw.
@@ -49,16 +50,16 @@ def certified_chart(evaluation: Evaluation) -> dict[str, Any] | None:
     Returns:
         The figure as JSON values; None without certificates.
     """
-    certified = evaluation.get("certified")
-    if not certified:
+    if not evaluation.certificates:
         return None
-    figure = _empty_chart(f"{norm_name(certified['norm'])} radius (pixels in [0, 1])")
-    _add_proof(figure, "proved", certified, 0)
+    figure = _empty_chart(f"{norm_name('l2')} radius (pixels in [0, 1])")
+    for index, certificate in enumerate(evaluation.certificates):
+        _add_proof(figure, certificate.title, certificate.curve("l2"), index)
     return _values(figure)
 
 
 def comparison_chart(evaluations: Sequence[Evaluation], names: Sequence[str]) -> dict[str, Any]:
-    """The lowest measured curve of every evaluation, and what is proved where norms agree.
+    """The lowest measured curve of every evaluation, and what is proved of it as served.
 
     Args:
         evaluations: of one norm; those without a curve are left out.
@@ -67,19 +68,40 @@ def comparison_chart(evaluations: Sequence[Evaluation], names: Sequence[str]) ->
     Returns:
         The figure as JSON values.
     """
-    figure = _empty_chart(
-        f"{norm_name(evaluations[0].figures['norm'])} radius eps (pixels in [0, 1])"
-    )
+    norm = evaluations[0].figures["norm"]
+    figure = _empty_chart(f"{norm_name(norm)} radius eps (pixels in [0, 1])")
     for index, (evaluation, name) in enumerate(zip(evaluations, names, strict=True)):
-        curve, certified = evaluation.get("curve"), evaluation.get("certified")
+        curve = evaluation.get("curve")
         if curve and curve["attacks"]:
             attacks = curve["attacks"]
             lowest = min(attacks, key=lambda attack: float(np.mean(attacks[attack]["accuracy"])))
             title = f"{name} · {attack_name(lowest)}"
             _add_series(figure, title, curve["eps"], attacks[lowest], index)
-        if certified and certified["norm"] == evaluation.figures["norm"]:
-            _add_proof(figure, f"{name} · proved", certified, index, listed=False)
+        if evaluation.certificates:
+            proved = evaluation.certificates[0].curve(norm)
+            _add_proof(figure, f"{name} · proved", proved, index, listed=False)
     return _values(figure)
+
+
+def certified_comparison_chart(
+    evaluations: Sequence[Evaluation], names: Sequence[str]
+) -> dict[str, Any] | None:
+    """Certified accuracy against l2 radius of every evaluation, by every classifier and proof.
+
+    Args:
+        evaluations: those without certificates are left out.
+        names: what to call each.
+
+    Returns:
+        The figure as JSON values; None without any certificate.
+    """
+    figure = _empty_chart(f"{norm_name('l2')} radius (pixels in [0, 1])")
+    for index, (evaluation, name) in enumerate(zip(evaluations, names, strict=True)):
+        for place, certificate in enumerate(evaluation.certificates):
+            title = f"{name} · {certificate.title}"
+            # The legend names a model once, by what it serves; the others show when pointed at.
+            _add_proof(figure, title, certificate.curve("l2"), index, listed=place == 0)
+    return _values(figure) if figure.data else None
 
 
 def map_chart(evaluation: Evaluation) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from clustr_tf.errors import InputError
 from clustr_tf.evaluation.report.arrays import GALLERY, MAP, PER_EXAMPLE, check_arrays
+from clustr_tf.evaluation.report.certificates import Certificate, read_certificates
 from clustr_tf.evaluation.report.schema import SCHEMA, check
 
 
@@ -22,11 +23,13 @@ class Evaluation:
         workdir: where they lie.
         figures: robustness.json.
         arrays: robustness.npz; those of the gallery are all there or none is, likewise of the map.
+        certificates: certificates.json and .npz; of what the model serves first.
     """
 
     workdir: Path
     figures: Mapping[str, Any]
     arrays: Mapping[str, np.ndarray]
+    certificates: tuple[Certificate, ...] = ()
 
     def get(self, name: str) -> Any:
         """An optional part of the figures; None if it is not there or null."""
@@ -57,23 +60,17 @@ class Evaluation:
 
     @property
     def proved_accuracy(self) -> float | None:
-        """Certified accuracy at the attack's eps; None without certificates in the same norm.
+        """Certified accuracy of what the model serves at the attack's eps; None if not certified.
 
-        The grid of radii is coarse; the next larger radius is taken, so that it stays a bound.
+        In l-infinity by norm equivalence alone.
         """
-        certified = self.get("certified")
-        if certified is None or certified["norm"] != self.figures["norm"]:
+        if not self.certificates:
             return None
-        further = [
-            accuracy
-            for radius, accuracy in zip(certified["radius"], certified["accuracy"], strict=True)
-            if radius >= self.figures["eps"]
-        ]
-        return max(further, default=0.0)
+        return self.certificates[0].certified_accuracy(self.figures["eps"], self.figures["norm"])
 
 
 def read_evaluation(workdir: Path) -> Evaluation:
-    """Reads robustness.json and robustness.npz of a workdir.
+    """Reads robustness.json, robustness.npz and, where there are any, the certificates.
 
     Args:
         workdir: folder of an evaluated run.
@@ -91,7 +88,7 @@ def read_evaluation(workdir: Path) -> Evaluation:
     arrays = _read_arrays(_existing(workdir, "robustness.npz"))
     examples, classes = figures["examples"], len(figures["classes"])
     check_arrays(arrays, examples, classes, str(workdir / "robustness.npz"))
-    return Evaluation(workdir, figures, arrays)
+    return Evaluation(workdir, figures, arrays, read_certificates(workdir, examples))
 
 
 def _existing(workdir: Path, name: str) -> Path:
@@ -132,8 +129,6 @@ def _check_series(figures: Mapping[str, Any], path: Path) -> None:
     series = []
     if curve := figures.get("curve"):
         series += [(name, entry, curve["eps"]) for name, entry in curve["attacks"].items()]
-    if certified := figures.get("certified"):
-        series.append(("certified", certified, certified["radius"]))
     for name, entry, axis in series:
         if {len(entry["accuracy"]), len(entry["interval_95"])} != {len(axis)}:
             raise InputError(

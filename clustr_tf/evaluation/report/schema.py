@@ -1,4 +1,4 @@
-"""What robustness.json must hold for a report, and the check of it."""
+"""What the JSON files must hold for a report, and the check of them."""
 
 from typing import Any
 
@@ -42,12 +42,26 @@ SCHEMA: dict[Any, Any] = {
         {"name": str, "examples": int, "clean_accuracy": float, "worst_case_accuracy": float}
     ],
     "curve?": {"eps": [float], "attacks": {str: _SERIES}},
-    "certified?": {"norm": str, "radius": [float], "classifier": str} | _SERIES,
     "diagnostics?": [
         {"name": str, "value": float, "threshold": float, "passed": bool, "meaning": str}
     ],
     "config?": dict,
     "versions?": dict,
+}
+
+# What certificates.json must hold.
+CERTIFICATES: dict[Any, Any] = {
+    "num_pixels": int,
+    "proofs": [
+        {
+            "key": str,
+            "title": str,
+            "clean_accuracy": float,
+            "mean_radius_l2": float,
+            "abstentions": float,
+            "seconds_per_image": float,
+        }
+    ],
 }
 
 

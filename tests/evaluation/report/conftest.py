@@ -40,11 +40,37 @@ def _series(kept_at, radii):
     return {key: [entry[key] for entry in entries] for key in ("accuracy", "interval_95")}
 
 
+# The proofs of a made-up certificate: name and factor on the radius; what is served comes first.
+PROOFS = {
+    "soft_scores_all": ("soft scores, all clusters", 0.45),
+    "nearest_cluster_pairwise": ("nearest cluster, pairwise", 0.6),
+}
+
+
+def _write_certificates(folder, labels, predictions, needed):
+    """As `clustr_tf.certify` writes them; radii are l2, 8 times those in l-infinity."""
+    entries, arrays = [], {"labels": labels}
+    for key, (title, factor) in PROOFS.items():
+        radii = (8 * factor * needed).astype(np.float32)
+        arrays |= {f"predictions_{key}": predictions, f"radius_l2_{key}": radii}
+        entries.append(
+            {
+                "key": key,
+                "title": title,
+                "clean_accuracy": float(np.mean(predictions == labels)),
+                "mean_radius_l2": float(radii.mean()),
+                "abstentions": 0.0,
+                "seconds_per_image": 0.001,
+            }
+        )
+    figures = {"num_pixels": 64, "proofs": entries}
+    (folder / "certificates.json").write_text(json.dumps(figures), encoding="utf-8")
+    np.savez(folder / "certificates.npz", **arrays)
+
+
 def _figures(labels, correct, needed, strength):
     kept = {name: correct & (needed * factor > EPS) for name, factor in ATTACKS.items()}
     robust = kept["ensemble"]
-    certified = np.where(correct, needed * 0.45, 0.0)
-    grid = np.linspace(0, 0.3, 33).tolist()
     diagnostics = [
         (
             "zero gradients",
@@ -109,12 +135,6 @@ def _figures(labels, correct, needed, strength):
                 for name in ("pgd", "pgd_paper", "ensemble")
             },
         },
-        "certified": {
-            "norm": "linf",
-            "radius": grid,
-            **_series(lambda radius: certified > radius, grid),
-            "classifier": "soft scores",
-        },
         "diagnostics": [
             {
                 "name": name,
@@ -165,12 +185,12 @@ def _arrays(images, labels, predictions, needed):
 
 @pytest.fixture(scope="session")
 def write_workdir():
-    """Writes the files of an evaluation; `edit` may change figures and arrays before."""
+    """Writes the files of an evaluation and of its certificates; `edit` may change the former."""
     source = load_digits()
     images = np.round(source.images[:EXAMPLES, ..., None] * (255 / 16)).astype(np.uint8)
     labels = source.target[:EXAMPLES].astype(np.int64)
 
-    def write(folder, edit=None, strength=0.12):
+    def write(folder, edit=None, strength=0.12, certified=True):
         random = np.random.default_rng(0)
         needed = random.gamma(4.0, strength / 4, EXAMPLES) * (0.7 + 0.06 * labels)
         predictions = np.where(random.random(EXAMPLES) < 0.98, labels, (labels + 1) % 10)
@@ -181,6 +201,8 @@ def write_workdir():
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "robustness.json").write_text(json.dumps(figures), encoding="utf-8")
         np.savez(folder / "robustness.npz", **arrays)
+        if certified:
+            _write_certificates(folder, labels, predictions, needed)
         return folder
 
     return write

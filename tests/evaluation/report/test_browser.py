@@ -136,11 +136,16 @@ def test_the_figures_are_those_of_the_json(folder, opened):
         shares = [s for c in curves for s in (c["accuracy"][index], *c["interval_95"][index])]
         assert row[0][0] == eps
         assert row[1:] == [_shown(share) for share in shares]
-    certified = _rows(page, "Certified accuracy").values()
-    proved = [row[:2] for row in certified]
-    radii, accuracies = figures["certified"]["radius"], figures["certified"]["accuracy"]
-    assert [row[0][0] for row in proved] == radii
-    assert [row[1] for row in proved] == [_shown(share) for share in accuracies]
+    served, *others = read_evaluation(folder / "plain").certificates
+    assert len(others) == 1
+    proofs = _rows(page, "Classifiers and proofs")
+    for certificate in (served, *others):
+        curve = certificate.curve("l2")
+        rows = _rows(page, f"Certified accuracy: {certificate.title}").values()
+        assert [row[0][0] for row in rows] == curve["radius"]
+        assert [row[1] for row in rows] == [_shown(share) for share in curve["accuracy"]]
+        at_eps = certificate.certified_accuracy(figures["eps"], "linf")
+        assert proofs[certificate.title][:2] == [_shown(certificate.clean_accuracy), _shown(at_eps)]
 
 
 def test_the_drawn_curves_are_those_of_the_json(folder, opened):

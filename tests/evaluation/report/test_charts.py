@@ -7,6 +7,7 @@ from clustr_tf.evaluation.report import read_evaluation
 from clustr_tf.evaluation.report.charts import (
     accuracy_chart,
     certified_chart,
+    certified_comparison_chart,
     comparison_chart,
     map_chart,
 )
@@ -41,21 +42,41 @@ def test_curves_and_bands_equal_the_figures(evaluation):
         assert band["x"] == [*curve["eps"], *reversed(curve["eps"])]
 
 
-def test_what_is_proved_stands_on_the_same_axes_only_in_the_same_norm(
+def test_what_is_proved_of_the_model_as_served_stands_on_the_axes_of_the_attacks(
     write_workdir, evaluation, tmp_path
 ):
+    """In l-infinity a radius is that in l2 over sqrt(64 pixels): 8."""
+    served = evaluation.certificates[0]
     proved = _traces(accuracy_chart(evaluation))["proved"]
-    certified = evaluation.figures["certified"]
-    assert (proved["x"], proved["y"]) == (certified["radius"], certified["accuracy"])
+    l2 = served.curve("l2")
+    np.testing.assert_allclose(np.multiply(proved["x"], 8), l2["radius"], rtol=1e-12)
+    assert proved["y"] == l2["accuracy"]
 
     def edit(figures, arrays):
-        figures["certified"]["norm"] = "l2"
+        figures["norm"] = "l2"
 
     other = read_evaluation(write_workdir(tmp_path / "l2", edit))
-    assert "proved" not in _traces(accuracy_chart(other))
-    chart = certified_chart(other)
-    assert _traces(chart)["proved"]["y"] == certified["accuracy"]
+    assert _traces(accuracy_chart(other))["proved"]["x"] == l2["radius"]
+
+
+def test_every_classifier_and_proof_has_its_curve(evaluation):
+    chart = certified_chart(evaluation)
     assert "ℓ₂" in chart["layout"]["xaxis"]["title"]["text"]
+    assert len(chart["data"]) == len(evaluation.certificates) == 2
+    for trace, certificate in zip(chart["data"], evaluation.certificates, strict=True):
+        curve = certificate.curve("l2")
+        assert trace["name"] == certificate.title
+        assert (trace["x"], trace["y"]) == (curve["radius"], curve["accuracy"])
+
+
+def test_a_comparison_has_every_proof_and_lists_what_is_served(write_workdir, evaluation, tmp_path):
+    bare = read_evaluation(write_workdir(tmp_path / "bare", certified=False))
+    weak = read_evaluation(write_workdir(tmp_path / "weak", strength=0.05))
+    chart = certified_comparison_chart([evaluation, bare, weak], ["a", "b", "c"])
+    shown = [(trace["name"], trace["showlegend"]) for trace in chart["data"]]
+    assert [listed for _, listed in shown] == [True, False, True, False]
+    assert [name[0] for name, _ in shown] == ["a", "a", "c", "c"]
+    assert certified_comparison_chart([bare], ["b"]) is None
 
 
 def test_every_point_of_the_map_is_its_image(evaluation):
@@ -102,11 +123,11 @@ def test_names_are_text_and_no_markup(write_workdir, tmp_path):
 
 def test_without_its_part_a_chart_is_none(write_workdir, tmp_path):
     def edit(figures, arrays):
-        figures.update(curve=None, certified=None)
+        figures.update(curve=None)
         for name in [name for name in arrays if name.startswith("map")]:
             del arrays[name]
 
-    evaluation = read_evaluation(write_workdir(tmp_path, edit))
+    evaluation = read_evaluation(write_workdir(tmp_path, edit, certified=False))
     assert accuracy_chart(evaluation) is None
     assert certified_chart(evaluation) is None
     assert map_chart(evaluation) is None

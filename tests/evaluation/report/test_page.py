@@ -1,5 +1,6 @@
 """The page as a file: complete, self-contained, and names stay text."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -27,11 +28,13 @@ def test_names_from_files_are_escaped_everywhere(write_workdir, tmp_path):
         figures["masking_gap"] = None
         figures["per_class"][0]["name"] = INJECTION
         figures["diagnostics"][-1].update(name=INJECTION, meaning=INJECTION)
-        figures["certified"]["classifier"] = INJECTION
         figures["config"] = {INJECTION: INJECTION}
         figures["versions"] = {INJECTION: INJECTION}
 
     folder = write_workdir(tmp_path / "<script>alert(1)<", edit)
+    certificates = json.loads((folder / "certificates.json").read_text())
+    certificates["proofs"][0]["title"] = INJECTION
+    (folder / "certificates.json").write_text(json.dumps(certificates))
     evaluation = read_evaluation(folder)
     for pages in ([evaluation], [evaluation, evaluation]):
         write_report(tmp_path / "report.html", pages)
@@ -52,12 +55,12 @@ def test_the_page_names_no_other_address(write_workdir, tmp_path):
 
 def test_parts_that_were_not_measured_say_how_to_get_them(write_workdir, tmp_path):
     def edit(figures, arrays):
-        for key in ("curve", "certified", "masking_gap", "per_class", "diagnostics"):
+        for key in ("curve", "masking_gap", "per_class", "diagnostics"):
             del figures[key]
         for name in [name for name in arrays if name.startswith(("map", "gallery"))]:
             del arrays[name]
 
-    folder = write_workdir(tmp_path / "a run", edit)
+    folder = write_workdir(tmp_path / "a run", edit, certified=False)
     write_report(tmp_path / "report.html", [read_evaluation(folder)])
     body = _body(tmp_path / "report.html")
     assert body.count('class="missing"') == 7

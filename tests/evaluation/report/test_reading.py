@@ -98,24 +98,3 @@ def test_arrays_of_objects_are_refused(write_workdir, tmp_path):
     edit = _set("robust", np.array([{}] * 360, dtype=object))
     with pytest.raises(InputError, match=r"robustness\.npz cannot be read"):
         read_evaluation(write_workdir(tmp_path, edit))
-
-
-@pytest.mark.parametrize(
-    ("eps", "expected"), [(0.0, 0.9), (0.05, 0.6), (0.1, 0.6), (0.11, 0.2), (0.3, 0.0)]
-)
-def test_the_proved_accuracy_is_that_of_the_next_radius(write_workdir, tmp_path, eps, expected):
-    """Proved: 0.9 at 0, 0.6 at 0.1, 0.2 at 0.2; beyond the grid nothing is."""
-
-    def edit(figures, arrays):
-        figures["eps"] = eps
-        figures["certified"] |= {"radius": [0.0, 0.1, 0.2], "accuracy": [0.9, 0.6, 0.2]}
-        figures["certified"]["interval_95"] = [[0.0, 1.0]] * 3
-
-    assert read_evaluation(write_workdir(tmp_path, edit)).proved_accuracy == expected
-
-
-def test_a_certificate_of_another_norm_proves_nothing_of_this_one(write_workdir, tmp_path):
-    def edit(figures, arrays):
-        figures["certified"]["norm"] = "l2"
-
-    assert read_evaluation(write_workdir(tmp_path, edit)).proved_accuracy is None
