@@ -14,6 +14,7 @@ DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
     "art": "adversarial-robustness-toolbox",
+    "google": "protobuf",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
 }

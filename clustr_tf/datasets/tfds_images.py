@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 from tensorflow_datasets.core.download import downloader
 from tensorflow_datasets.core.download.download_manager import NonMatchingChecksumError
 from tensorflow_datasets.core.download.extractor import ExtractError
@@ -61,8 +62,8 @@ def tfds_images(name: str, data_dir: str | None = None) -> Dataset:
         "Reading Digits in Natural Images with Unsupervised Feature Learning", 2011. Statistics:
         the official code of Alfarra et al., arXiv 2006.07682.
     """
-    builder = tfds.builder(name, data_dir=data_dir)
     try:
+        builder = tfds.builder(name, data_dir=data_dir)
         with _few_retries():
             builder.download_and_prepare()
         train_images, train_labels = _in_memory(builder, "train")
@@ -72,6 +73,7 @@ def tfds_images(name: str, data_dir: str | None = None) -> Dataset:
         tfds.download.DownloadError,
         ExtractError,
         NonMatchingChecksumError,
+        ParseError,
         tf.errors.OpError,
     ) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -152,7 +152,12 @@ def test_damaged_prepared_data_are_refused(tmp_path, monkeypatch, no_network):
     config = DatasetConfig("cifar10", data_dir=str(tmp_path))
     load_dataset(config)
     (shard,) = tmp_path.glob("cifar10/*/cifar10-train.tfrecord*")
-    shard.write_bytes(shard.read_bytes()[:-1000])
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1000])
+    _refusal(config)
+    shard.write_bytes(whole)
+    (info,) = tmp_path.glob("cifar10/*/dataset_info.json")
+    info.write_bytes(info.read_bytes()[:200])
     _refusal(config)
 
 
