@@ -186,7 +186,7 @@ def test_an_evaluation_has_every_attack_diagnostic_and_the_report(run):
 
 @pytest.mark.slow
 def test_an_interrupted_evaluation_resumes_to_the_very_same_file(run, tmp_path):
-    """Interrupted once it has remembered three batches; the seed decides everything."""
+    """Interrupted once it has remembered a batch; the seed decides everything."""
     shutil.copytree(run[0] / "runs" / "digits", tmp_path / "runs" / "digits")
     copy = tmp_path / "runs" / "digits"
     expected = dict(np.load(copy / "robustness.npz", allow_pickle=False))
@@ -200,14 +200,14 @@ def test_an_interrupted_evaluation_resumes_to_the_very_same_file(run, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        while len(list((copy / "evaluation").glob("[!.]*.npz"))) < 3 and process.poll() is None:
+        while len(list((copy / "evaluation").glob("[!.]*.npz"))) < 1 and process.poll() is None:
             os.sched_yield()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate()
     assert process.returncode == 130, stderr
     assert not (copy / "robustness.npz").exists()
     remembered = {path: path.stat().st_mtime_ns for path in (copy / "evaluation").glob("[!.]*.npz")}
-    assert len(remembered) >= 3
+    assert remembered
     finished = _run("clustr_tf.evaluate", *flags, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     found = np.load(copy / "robustness.npz", allow_pickle=False)

@@ -299,10 +299,10 @@ def test_asked_to_leave_it_saves_first_and_resumes_as_an_uninterrupted_run(
     ],
 )
 def test_a_signal_while_tensorflow_is_imported_ends_the_program(tmp_path, number, status, lines):
-    """A stand-in for TensorFlow and Keras sends it."""
+    """A stand-in for TensorFlow and Keras sends it, and is not done before it arrives."""
     for package in ("tensorflow", "keras"):
         (tmp_path / package).mkdir()
-        source = f"import os\nos.kill(os.getpid(), {int(number)})\n"
+        source = f"import os\nos.kill(os.getpid(), {int(number)})\nwhile True: pass\n"
         (tmp_path / package / "__init__.py").write_text(source)
     finished = subprocess.run(
         [sys.executable, "-m", "clustr_tf.train", f"--workdir={tmp_path / 'run'}"],
