@@ -1,6 +1,7 @@
 """Shared fixtures: the numbers of the official PyTorch code."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,10 @@ import pytest
 # way. TensorFlow reads this when it is first imported.
 for kind in ("INTRAOP", "INTEROP"):
     os.environ.setdefault(f"TF_NUM_{kind}_THREADS", "1")
+
+# A job in the background ignores SIGINT and hands that down to the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
