@@ -101,8 +101,10 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
         Numerical Algorithms", section 3.1 (rounding).
     """
     rounding_layers: list[str] = []
+    dtypes: set[str] = set()
 
     def list_layer(layer: Any, _: list[None]) -> None:
+        dtypes.add(getattr(layer, "compute_dtype", ""))  # what is no layer is refused below
         if rounds(layer):
             rounding_layers.append(layer.name)
 
@@ -112,10 +114,14 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
         raise ValueError(f"network must have a fixed input shape. Received: {shape}")
     forms = np.eye(1 + len(rounding_layers))
     no_error = np.zeros(len(forms))
+    # Of all layers: one that computes nothing rounds all the same where it narrows its input.
+    roundoff = UNIT_ROUNDOFF["float64" if dtypes == {"float64"} else "float32"]
     measured = iter(forms[1:])
 
     def visit(layer: Any, inputs: list[_Bounds]) -> _Bounds:
-        return _output_bounds(layer, inputs, next(measured) if rounds(layer) else no_error)
+        return _output_bounds(
+            layer, inputs, next(measured) if rounds(layer) else no_error, roundoff
+        )
 
     # What overflows is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
@@ -172,7 +178,7 @@ def _squared_norms(values: Any) -> Any:
     return ops.sum(raised, axis=tuple(range(1, len(raised.shape))))
 
 
-def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Bounds:
+def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray, roundoff: float) -> _Bounds:
     shapes = [bounds.shape for bounds in inputs]
     found = _checked_layer_bound(layer, shapes)
     before = _Bounds(
@@ -182,7 +188,7 @@ def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray) -> _Boun
         changed_error=np.sum([bounds.changed_error for bounds in inputs], axis=0),
         growth=sum(bounds.growth for bounds in inputs),
     )
-    rate = gamma(found.terms + 2, UNIT_ROUNDOFF[layer.compute_dtype]) if found.terms else 0.0
+    rate = gamma(found.terms + 2, roundoff) if found.terms else 0.0
     offset = np.eye(len(norm))[0] * found.offset
     changed_norm = norm + before.error + before.changed_error
     return _Bounds(

@@ -63,3 +63,15 @@ def test_negative_factors_have_no_bound():
     layer.set_weights([np.ones((1, 1, 1, 1)), np.zeros(1), np.array([-1.0])])
     with pytest.raises(ValueError, match=r"factors of at least 0. Received: -1"):
         layer_bound(layer, (None, 1, 1, 1))
+
+
+def test_one_layer_in_float32_makes_all_rounding_that_of_float32():
+    """Even a layer that computes nothing rounds where it narrows its input."""
+    inputs = keras.Input((4,), dtype="float64")
+    dense = keras.layers.Dense(3, dtype="float64")
+    wide = dense(inputs)
+    slacks = []
+    for dtype in ("float64", "float32"):
+        outputs = keras.layers.ReLU(dtype=dtype)(wide)
+        slacks.append(max(lipschitz_bound(keras.Model(inputs, outputs)).slack))
+    assert slacks[1] == pytest.approx(slacks[0] * 2**29, rel=1e-3)
