@@ -94,9 +94,13 @@ def layer_bound(layer: keras.layers.Layer, input_shape: Shape) -> LayerBound:
     )
 
 
-def rounds(layer: keras.layers.Layer) -> bool:
-    """Whether a layer can round in float32; the bounds of one that cannot have no terms."""
-    return not isinstance(layer, _EXACT_LAYERS)
+def is_measured(layer: keras.layers.Layer) -> bool:
+    """Whether rounding is bounded with the measured norm of a layer's input.
+
+    Not of layers that cannot round, nor of those that round a handful of terms, where the bound of
+    the layers before does as well: to read a feature map once more would cost more than it gains.
+    """
+    return not isinstance(layer, (*_EXACT_LAYERS, layers.Add, layers.BatchNormalization))
 
 
 @layer_bound.register(layers.Flatten)

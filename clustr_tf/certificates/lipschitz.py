@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from clustr_tf.certificates.graph import call_layer, fold_layers
-from clustr_tf.certificates.layer_bounds import LayerBound, layer_bound, rounds
+from clustr_tf.certificates.layer_bounds import LayerBound, is_measured, layer_bound
 from clustr_tf.certificates.layer_checks import check_precision, check_type
 from clustr_tf.certificates.rounding import UNIT_ROUNDOFF, gamma
 
@@ -48,11 +48,12 @@ class LipschitzBound:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """Bounds of one tensor; errors are linear forms (constant, one weight for each norm).
+    """Bounds of one tensor; norm and errors are linear forms (constant, one weight for each norm measured).
 
     Attributes:
         shape: of the tensor.
         gain: Lipschitz constant from the pixels.
+        norm: of the float32 tensor, for the image itself.
         error: of the float32 tensor against the exact one, for the image itself.
         changed_error: likewise for an image changed by r, without the part that grows with r.
         growth: that part, divided by r.
@@ -60,6 +61,7 @@ class _Bounds:
 
     shape: tuple[int, ...]
     gain: float
+    norm: np.ndarray
     error: np.ndarray
     changed_error: np.ndarray
     growth: float
@@ -72,8 +74,8 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
     n products errs by at most gamma_{n+2} (|W| |x| + |b|), gamma_n = n u / (1 - n u), u = 2^-24
     in float32 and 2^-53 in float64, in any order of summation, where x is its rounded input; the
     error grows by the gains of the later layers. The norms of these inputs are measured for every
-    image; for an image changed by r they are larger by at most the gain up to there times r and
-    the errors themselves.
+    image where many products are summed, and bounded by the layers before where not; for an image
+    changed by r they are larger by at most the gain up to there times r and the errors themselves.
 
     WARNING: the bounds hold for inference and these very weights. The rounding is that of IEEE
     float32 or float64 products and sums, each layer evaluated as written: it does not cover
@@ -100,32 +102,33 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
         Szegedy et al., arXiv 1312.6199, section 4.3 (gains); Higham, "Accuracy and Stability of
         Numerical Algorithms", section 3.1 (rounding).
     """
-    rounding_layers: list[str] = []
+    measured_layers: list[str] = []
     dtypes: set[str] = set()
 
     def list_layer(layer: Any, _: list[None]) -> None:
         dtypes.add(getattr(layer, "compute_dtype", ""))  # what is no layer is refused below
-        if rounds(layer):
-            rounding_layers.append(layer.name)
+        if is_measured(layer):
+            measured_layers.append(layer.name)
 
     fold_layers(network, None, list_layer)
     shape = tuple(network.inputs[0].shape)
     if None in shape[1:]:
         raise ValueError(f"network must have a fixed input shape. Received: {shape}")
-    forms = np.eye(1 + len(rounding_layers))
+    forms = np.eye(1 + len(measured_layers))
     no_error = np.zeros(len(forms))
     # Of all layers: one that computes nothing rounds all the same where it narrows its input.
     roundoff = UNIT_ROUNDOFF["float64" if dtypes == {"float64"} else "float32"]
     measured = iter(forms[1:])
 
     def visit(layer: Any, inputs: list[_Bounds]) -> _Bounds:
-        return _output_bounds(
-            layer, inputs, next(measured) if rounds(layer) else no_error, roundoff
-        )
+        return _output_bounds(layer, inputs, next(measured) if is_measured(layer) else None, roundoff)
 
     # What overflows is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
-        result = fold_layers(network, _Bounds(shape, 1.0, no_error, no_error, 0.0), visit)
+        # Of pixels in [0, 1].
+        norm = forms[0] * math.sqrt(math.prod(shape[1:]))
+        image = _Bounds(shape, 1.0, norm, no_error, no_error, 0.0)
+        result = fold_layers(network, image, visit)
     slack = result.error + result.changed_error
     figures = [result.gain, result.growth, *slack]
     if not np.isfinite(figures).all():
@@ -146,7 +149,7 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
 
     Returns:
         Embeddings `[batch, dim]` and float64 `[batch, layers]`: the l2 norm of the input of every
-        layer that rounds, or a little more, never less.
+        layer that sums many products, or a little more, never less.
 
     Example:
         >>> embeddings, norms = embed_with_norms(classifier.embedder, images)
@@ -154,8 +157,8 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
     norms = []
 
     def visit(layer: Any, inputs: list[Any]) -> Any:
-        if rounds(layer):
-            norms.append(ops.sqrt(sum(_squared_norms(x) for x in inputs)))
+        if is_measured(layer):
+            norms.append(ops.sqrt(_squared_norms(*inputs)))
         return call_layer(layer, inputs)
 
     embeddings = fold_layers(network, images, visit)
@@ -178,27 +181,27 @@ def _squared_norms(values: Any) -> Any:
     return ops.sum(raised, axis=tuple(range(1, len(raised.shape))))
 
 
-def _output_bounds(layer: Any, inputs: list[_Bounds], norm: np.ndarray, roundoff: float) -> _Bounds:
+def _output_bounds(
+    layer: Any, inputs: list[_Bounds], measured: np.ndarray | None, roundoff: float
+) -> _Bounds:
     shapes = [bounds.shape for bounds in inputs]
     found = _checked_layer_bound(layer, shapes)
-    before = _Bounds(
-        shape=shapes[0],
-        gain=sum(bounds.gain for bounds in inputs),
-        error=np.sum([bounds.error for bounds in inputs], axis=0),
-        changed_error=np.sum([bounds.changed_error for bounds in inputs], axis=0),
-        growth=sum(bounds.growth for bounds in inputs),
-    )
+    gain = sum(bounds.gain for bounds in inputs)
+    error = np.sum([bounds.error for bounds in inputs], axis=0)
+    changed_error = np.sum([bounds.changed_error for bounds in inputs], axis=0)
+    growth = sum(bounds.growth for bounds in inputs)
+    norm = np.sum([bounds.norm for bounds in inputs], axis=0) if measured is None else measured
     rate = gamma(found.terms + 2, roundoff) if found.terms else 0.0
     offset = np.eye(len(norm))[0] * found.offset
-    changed_norm = norm + before.error + before.changed_error
+    rounding = rate * (found.absolute_gain * norm + offset)
     return _Bounds(
         shape=tuple(layer.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])),
-        gain=found.gain * before.gain,
-        error=found.gain * before.error + rate * (found.absolute_gain * norm + offset),
-        changed_error=found.gain * before.changed_error
-        + rate * (found.absolute_gain * changed_norm + offset),
-        growth=found.gain * before.growth
-        + rate * found.absolute_gain * (before.gain + before.growth),
+        gain=found.gain * gain,
+        norm=found.gain * norm + offset + rounding,
+        error=found.gain * error + rounding,
+        changed_error=found.gain * changed_error
+        + rate * (found.absolute_gain * (norm + error + changed_error) + offset),
+        growth=found.gain * growth + rate * found.absolute_gain * (gain + growth),
     )
 
 
@@ -211,5 +214,5 @@ def _checked_layer_bound(layer: Any, shapes: list[tuple[int, ...]]) -> LayerBoun
         return layer_bound(layer, shapes[0])
     if len(set(shapes)) != 1:
         raise ValueError(f"layer {layer.name!r} must add tensors of one shape. Received: {shapes}")
-    # |x| + |y| <= sqrt(2) |(x, y)|: the norm is measured over all summands together.
-    return LayerBound(gain=1.0, absolute_gain=math.sqrt(len(shapes)), terms=len(shapes))
+    # Gains, norms and errors of the summands are added up before they come here.
+    return LayerBound(gain=1.0, absolute_gain=1.0, terms=len(shapes))

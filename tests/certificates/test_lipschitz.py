@@ -134,7 +134,7 @@ def test_rounding_of_one_sum_by_hand():
 
 
 def test_embeds_as_the_network_does():
-    """Also inside tf.function; norms are those of the inputs of the layers that round."""
+    """Also inside tf.function; norms are those of the inputs of the layers that sum."""
     network = build_network()
     images = draw_images(4, seed=6)
     embeddings, norms = embed_with_norms(network, images)
@@ -143,8 +143,8 @@ def test_embeds_as_the_network_does():
     for column, inputs in enumerate((images.astype("float64"), standardised)):
         expected = np.linalg.norm(inputs.reshape(4, -1), axis=1)
         np.testing.assert_allclose(norms[:, column], expected, rtol=1e-6)
-    # Standardisation, three convolutions, normalisation, sum, average and dense.
-    assert norms.shape == (4, 8)
+    # Standardisation, three convolutions, average and dense; not normalisation and sum.
+    assert norms.shape == (4, 6)
     traced = tf.function(lambda batch: embed_with_norms(network, batch))
     for graph, eager in zip(traced(images), (embeddings, norms), strict=True):
         np.testing.assert_allclose(graph, eager, rtol=1e-4)
