@@ -6,10 +6,33 @@ from absl import flags
 
 from clustr_tf.commands import required_workdir, run
 from clustr_tf.errors import InputError
+from export.options import DEFAULTS, MOST_IMAGE_BYTES, ON_INVALID, RESIZE, ServingOptions
 
 _OUTPUT = flags.DEFINE_string(
     "output", "models/clustr", "folder of the model's versions; the next free number is used"
 )
+_ON_INVALID = flags.DEFINE_enum(
+    "on_invalid",
+    DEFAULTS.on_invalid,
+    ON_INVALID,
+    "refuse: a bad row refuses its whole request; flag: it answers class -1 and radius 0, for "
+    "servers that batch requests",
+)
+_RESIZE = flags.DEFINE_enum(
+    "resize",
+    DEFAULTS.resize,
+    RESIZE,
+    "exact: encoded images of another size are bad; bilinear: they are resized, and radii are "
+    "about the resized image",
+)
+_MAX_IMAGE_BYTES = flags.DEFINE_integer(
+    "max_image_bytes",
+    DEFAULTS.max_image_bytes,
+    "the longest encoded image",
+    lower_bound=1,
+    upper_bound=MOST_IMAGE_BYTES,
+)
+_MODEL_CARD = flags.DEFINE_bool("model_card", True, "write MODEL_CARD.md into the version")
 flags.declare_key_flag("workdir")
 
 
@@ -19,13 +42,18 @@ def main() -> None:
     from clustr_tf.certificates import lipschitz_bound
     from clustr_tf.certification import certified_classifier
     from clustr_tf.workdir import Workdir
+    from export.model_card import model_card
     from export.saving import export_savedmodel
 
-    classifier = certified_classifier(Workdir(workdir_root).load_classifier())
+    workdir, output = Workdir(workdir_root), Path(_OUTPUT.value)
+    options = ServingOptions(_ON_INVALID.value, _RESIZE.value, _MAX_IMAGE_BYTES.value)
+    classifier = certified_classifier(workdir.load_classifier())
     try:
-        version = export_savedmodel(
-            classifier, Path(_OUTPUT.value), lipschitz_bound(classifier.embedder)
-        )
+        bound = lipschitz_bound(classifier.embedder)
+        card = None
+        if _MODEL_CARD.value:
+            card = model_card(workdir, classifier, bound, options, output.resolve().name)
+        version = export_savedmodel(classifier, output, bound, options, card)
     except ValueError as error:
         raise InputError(str(error)) from error
     print(

@@ -10,7 +10,14 @@ from clustr_tf.certification import certify_batch, head_geometry
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 from export.decoding import decode_images
-from export.validation import checked_images, checked_radii
+from export.options import DEFAULTS, ServingOptions
+from export.validation import (
+    checked_images,
+    checked_radii,
+    counted_radii,
+    valid_images,
+    valid_radii,
+)
 
 Outputs = dict[str, tf.Tensor]
 
@@ -19,8 +26,10 @@ class ServingModule(tf.Module):
     """A classifier's answers with their certificates, as TensorFlow functions.
 
     Scores and radii are computed by the functions that training and certification use. Input
-    that is not an image in [0, 1] is refused with INVALID_ARGUMENT; nothing is clipped or
-    guessed. One wrong row refuses the whole request.
+    that is not an image in [0, 1] is refused with INVALID_ARGUMENT, and with it the whole request,
+    or flagged row by row, as `options` say; nothing is clipped or guessed. A flagged row answers
+    -1 as its class and clusters and 0 everywhere else. Batches of another shape and empty ones
+    are always refused.
 
     WARNING: a radius holds for l2 (and by norm equivalence l-infinity) changes of the pixels, as
     far as `bound` is a proved bound of this very network computing in float32. A server on a GPU
@@ -29,6 +38,7 @@ class ServingModule(tf.Module):
     Args:
         classifier: with a `ClusteringHead` and images of 1 or 3 channels.
         bound: proved Lipschitz bound from pixels to embeddings, standardisation included.
+        options: what happens to bad input and to images of another size.
 
     Raises:
         ValueError: if the classifier has another head.
@@ -38,7 +48,12 @@ class ServingModule(tf.Module):
         >>> tf.saved_model.save(module, path, signatures=module.signature_functions())
     """
 
-    def __init__(self, classifier: Classifier, bound: LipschitzBound):
+    def __init__(
+        self,
+        classifier: Classifier,
+        bound: LipschitzBound,
+        options: ServingOptions = DEFAULTS,
+    ):
         super().__init__(name="serving")
         head = classifier.head
         if not isinstance(head, ClusteringHead):
@@ -49,6 +64,7 @@ class ServingModule(tf.Module):
         # Tracked are the variables alone: tracking the Keras model too would store them twice.
         self.parameters = [variable.value for variable in classifier.variables]
         self._image_shape = classifier.image_shape
+        self._options = options
         geometry = head_geometry(head)
         self._certify = partial(certify_batch, classifier, bound=bound, geometry=geometry)
 
@@ -63,13 +79,17 @@ class ServingModule(tf.Module):
             log-scores; `certified_radius_l2` and `certified_radius_linf` float32 `[batch]` in
             pixels, 0 where nothing is proved.
         """
-        _, certificates = self._certify(checked_images(images, self._image_shape))
-        return {
+        return self._predict(*self._admitted(images))
+
+    def _predict(self, images: tf.Tensor, valid: tf.Tensor) -> Outputs:
+        _, certificates = self._certify(images)
+        outputs = {
             "class_id": certificates.class_id,
             "probabilities": tf.nn.softmax(certificates.log_scores),
             "certified_radius_l2": certificates.certified_radius_l2,
             "certified_radius_linf": certificates.certified_radius_linf,
         }
+        return self._flagged(outputs, valid)
 
     def certify(self, images: tf.Tensor, radius_l2: tf.Tensor) -> Outputs:
         """Certificates, compared with the radii that are asked for.
@@ -84,11 +104,15 @@ class ServingModule(tf.Module):
             `[batch]`. An image is certified if a radius above 0 is proved that is no smaller than
             the one asked for; asking for 0 asks whether anything is proved at all.
         """
-        images = checked_images(images, self._image_shape)
-        asked = checked_radii(radius_l2, images)
+        images, valid = self._admitted(images)
+        if self._options.on_invalid == "flag":
+            asked = counted_radii(radius_l2, images)
+            valid &= valid_radii(asked)
+        else:
+            asked = checked_radii(radius_l2, images)
         _, certificates = self._certify(images)
         proved = certificates.certified_radius_l2
-        return {
+        outputs = {
             "class_id": certificates.class_id,
             "certified_radius_l2": proved,
             "certified_radius_linf": certificates.certified_radius_linf,
@@ -97,6 +121,7 @@ class ServingModule(tf.Module):
             "runner_up_class_id": certificates.runner_up_class_id,
             "is_certified": (proved > 0) & (proved >= asked),
         }
+        return self._flagged(outputs, valid)
 
     def embed(self, images: tf.Tensor) -> Outputs:
         """Embeddings and their distances to the clusters.
@@ -108,12 +133,14 @@ class ServingModule(tf.Module):
             `embeddings` float32 `[batch, dim]`, `nearest_cluster` int64 `[batch]`,
             `squared_distances` float32 `[batch, C*K]`.
         """
-        embeddings, certificates = self._certify(checked_images(images, self._image_shape))
-        return {
+        images, valid = self._admitted(images)
+        embeddings, certificates = self._certify(images)
+        outputs = {
             "embeddings": tf.cast(embeddings, tf.float32),
             "nearest_cluster": certificates.nearest_cluster,
             "squared_distances": certificates.squared_distances,
         }
+        return self._flagged(outputs, valid)
 
     def serving_bytes(self, image_bytes: tf.Tensor) -> Outputs:
         """`serving_default` of encoded images.
@@ -124,7 +151,26 @@ class ServingModule(tf.Module):
         Returns:
             As `serving_default`.
         """
-        return self.serving_default(decode_images(image_bytes, self._image_shape))
+        return self._predict(*decode_images(image_bytes, self._image_shape, self._options))
+
+    def _admitted(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images that can be classified, and which of them were sent like that, bool `[batch]`."""
+        if self._options.on_invalid == "flag":
+            return valid_images(images, self._image_shape)
+        images = checked_images(images, self._image_shape)
+        return images, tf.fill(tf.shape(images)[:1], True)
+
+    def _flagged(self, outputs: Outputs, valid: tf.Tensor) -> Outputs:
+        """The outputs, of which bad rows say nothing."""
+        if self._options.on_invalid == "refuse":
+            return outputs
+
+        def marked(output: tf.Tensor) -> tf.Tensor:
+            good = tf.reshape(valid, (-1,) + (1,) * (len(output.shape) - 1))
+            nothing = -1 if output.dtype == tf.int64 else 0
+            return tf.where(good, output, tf.cast(nothing, output.dtype))
+
+        return {name: marked(output) for name, output in outputs.items()}
 
     def signature_functions(self) -> dict[str, Any]:
         """The signatures by name, each traced once for batches of any size."""

@@ -1,6 +1,7 @@
-"""Checks of what a client sent, inside the graph: refused with INVALID_ARGUMENT, never mended.
+"""Checks of what a client sent, inside the graph: refused with INVALID_ARGUMENT, or found out.
 
-Each check hands its value on, so that whatever computes with the value runs after the check.
+Each `checked_` function hands its value on, so that whatever computes with the value runs after the
+check; each `valid_` function tells which rows are good, for answers that say so row by row.
 """
 
 from collections.abc import Sequence
@@ -92,6 +93,30 @@ def checked_images(images: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.T
     )
 
 
+def valid_images(
+    images: tf.Tensor, image_shape: tuple[int, int, int]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images of which the rows that are none have become black.
+
+    Args:
+        images: float32 `[batch, H, W, C]`.
+        image_shape: (H, W, C).
+
+    Returns:
+        The images, and which rows are finite and in [0, 1], bool `[batch]`.
+
+    Raises:
+        tf.errors.InvalidArgumentError: at run time, for another shape or no image.
+
+    Example:
+        >>> images, valid = valid_images(images, classifier.image_shape)
+    """
+    images = checked_batch("images", images, image_shape)
+    # NaN is neither.
+    valid = tf.reduce_all((images >= 0) & (images <= 1), axis=(1, 2, 3))
+    return tf.where(valid[:, None, None, None], images, 0), valid
+
+
 def checked_radii(radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Radii that are finite, at least 0, and one for each image.
 
@@ -109,17 +134,27 @@ def checked_radii(radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     Example:
         >>> radii = checked_radii(radii, images)
     """
+    radii = counted_radii(radii, images)
+    return checked(
+        radii,
+        tf.reduce_all(valid_radii(radii)),
+        "radius_l2: radii must be finite and at least 0; received",
+        radii,
+    )
+
+
+def counted_radii(radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """Radii of which there is one for each image; otherwise as `checked_radii`."""
     radii = tf.ensure_shape(radii, (None,))
     counts = tf.shape(radii)[0], tf.shape(images)[0]
-    radii = checked(
+    return checked(
         radii,
         tf.equal(*counts),
         "radius_l2: one radius for each image; received this many radii and images",
         *counts,
     )
-    return checked(
-        radii,
-        tf.reduce_all(tf.math.is_finite(radii) & (radii >= 0)),
-        "radius_l2: radii must be finite and at least 0; received",
-        radii,
-    )
+
+
+def valid_radii(radii: tf.Tensor) -> tf.Tensor:
+    """Which radii are finite and at least 0, `[batch]` -> bool `[batch]`."""
+    return tf.math.is_finite(radii) & (radii >= 0)

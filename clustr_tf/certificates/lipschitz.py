@@ -48,7 +48,9 @@ class LipschitzBound:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """Bounds of one tensor; norm and errors are linear forms (constant, one weight for each norm measured).
+    """Bounds of one tensor.
+
+    Norm and errors are linear forms: a constant and a weight for each norm that is measured.
 
     Attributes:
         shape: of the tensor.
@@ -121,7 +123,9 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
     measured = iter(forms[1:])
 
     def visit(layer: Any, inputs: list[_Bounds]) -> _Bounds:
-        return _output_bounds(layer, inputs, next(measured) if is_measured(layer) else None, roundoff)
+        return _output_bounds(
+            layer, inputs, next(measured) if is_measured(layer) else None, roundoff
+        )
 
     # What overflows is refused below.
     with np.errstate(over="ignore", invalid="ignore"):

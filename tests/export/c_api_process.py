@@ -1,6 +1,6 @@
 """A process that serves one SavedModel through the C API; a request and an answer are a line each.
 
-    python tests/export/c_api_process.py models/clustr/1
+    python -m tests.export.c_api_process models/clustr/1
 
 Request: {"signature": name, "inputs": arrays}; answer: {"outputs": arrays} or {"code": number,
 "message": words}. On start it says which signatures there are and, at the end of its input, which
@@ -43,20 +43,20 @@ def decode(arrays: dict[str, Any]) -> dict[str, np.ndarray]:
     return {name: decoded(array) for name, array in arrays.items()}
 
 
-def _answer(runner: Any, request: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"outputs": encode(runner.run(request["signature"], decode(request["inputs"])))}
-    except type(runner).error as error:
-        return {"code": error.code, "message": error.message}
-
-
 def main() -> None:
-    from c_api_runner import Runner
+    # Not above: tests use the codec in a process that has TensorFlow.
+    from tests.export.c_api_runner import Runner, RunnerError
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return {"outputs": encode(runner.run(request["signature"], decode(request["inputs"])))}
+        except RunnerError as error:
+            return {"code": error.code, "message": error.message}
 
     runner = Runner(Path(sys.argv[1]))
     print(json.dumps(sorted(runner.signatures)), flush=True)
     for line in sys.stdin:
-        print(json.dumps(_answer(runner, json.loads(line))), flush=True)
+        print(json.dumps(answer(json.loads(line))), flush=True)
     unwanted = {"tensorflow.python", "keras", "clustr_tf", "export"} & sys.modules.keys()
     print(json.dumps(sorted(unwanted)), flush=True)
 

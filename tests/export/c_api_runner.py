@@ -11,7 +11,8 @@ from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_int64, c_size_t
 from pathlib import Path
 
 import numpy as np
-from c_api_protos import installed_tensorflow, without_tensorflow
+
+from tests.export.c_api_protos import installed_tensorflow, without_tensorflow
 
 without_tensorflow()
 from tensorflow.core.framework import types_pb2  # noqa: E402
@@ -40,11 +41,11 @@ class RunnerError(Exception):
 
 
 class _Buffer(Structure):
-    _fields_ = [("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p)]  # noqa: RUF012
+    _fields_ = [("data", c_void_p), ("length", c_size_t), ("deallocator", c_void_p)]
 
 
 class _Output(Structure):
-    _fields_ = [("operation", c_void_p), ("index", c_int)]  # noqa: RUF012
+    _fields_ = [("operation", c_void_p), ("index", c_int)]
 
 
 # name -> result, arguments; as declared in c_api.h, tf_tensor.h, tf_status.h and tf_tstring.h.
@@ -144,8 +145,6 @@ class Runner:
     Example:
         >>> Runner(Path("models/clustr/1")).run("serving_default", {"images": images})
     """
-
-    error = RunnerError
 
     def __init__(self, folder: Path, threads: int = 2):
         library = _library()

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.decoding import MAX_ENCODED_BYTES, decode_images
+from export.decoding import decode_images
+from export.options import DEFAULTS, ServingOptions
 
 # Every 8-bit value occurs: 0..255 in 16 rows of 16.
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
@@ -30,12 +31,12 @@ def with_header(encoded, width=16, height=16, depth=8, colour=0):
 
 @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
 def decode_grey(image_bytes):
-    return decode_images(image_bytes, GREY.shape)
+    return decode_images(image_bytes, GREY.shape, DEFAULTS)[0]
 
 
 @tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
 def decode_rgb(image_bytes):
-    return decode_images(image_bytes, RGB.shape)
+    return decode_images(image_bytes, RGB.shape, DEFAULTS)[0]
 
 
 @pytest.mark.parametrize(("decode", "pixels"), [(decode_grey, GREY), (decode_rgb, RGB)])
@@ -122,19 +123,71 @@ def test_a_bomb_is_refused_by_its_header():
 def test_the_limit_on_bytes_is_sharp():
     """A PNG may be followed by bytes that no decoder reads."""
     encoded = png(GREY)
-    padded = encoded + bytes(MAX_ENCODED_BYTES - len(encoded))
+    padded = encoded + bytes(2**20 - len(encoded))
     np.testing.assert_array_equal(decode_grey([padded]), decode_grey([encoded]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"\[{MAX_ENCODED_BYTES + 1}\]"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"\[{2**20 + 1}\]"):
         decode_grey([padded + b"\0"])
+    generous = ServingOptions(max_image_bytes=2**20 + 1)
+    decoded, valid = decode_images([padded + b"\0"], GREY.shape, generous)
+    np.testing.assert_array_equal(decoded, decode_grey([encoded]))
+    np.testing.assert_array_equal(valid, [True])
 
 
 def test_refuses_an_empty_batch_and_a_scalar():
     with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes: the batch is empty"):
-        decode_images(tf.constant([], tf.string), GREY.shape)
+        decode_images(tf.constant([], tf.string), GREY.shape, DEFAULTS)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"\[\] is not compatible"):
-        decode_images(tf.constant(png(GREY)), GREY.shape)
+        decode_images(tf.constant(png(GREY)), GREY.shape, DEFAULTS)
 
 
 def test_refuses_channels_that_no_file_has():
     with pytest.raises(ValueError, match=r"1 \(grey\) or 3 \(RGB\) channels.*\(16, 16, 2\)"):
-        decode_images([png(GREY)], (16, 16, 2))
+        decode_images([png(GREY)], (16, 16, 2), DEFAULTS)
+
+
+@tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
+def decode_flagged(image_bytes):
+    return decode_images(image_bytes, GREY.shape, ServingOptions(on_invalid="flag"))
+
+
+@tf.function(input_signature=[tf.TensorSpec((None,), tf.string)])
+def decode_resized(image_bytes):
+    return decode_images(image_bytes, GREY.shape, ServingOptions(resize="bilinear"))[0]
+
+
+def test_flags_bad_rows_and_decodes_their_neighbours():
+    """Refused by the header, by the decoder, by nobody; what is flagged is black."""
+    rows = [png(GREY), b"nothing", jpeg(GREY)[:-20], png(RGB), png(GREY), b""]
+    images, valid = decode_flagged(rows)
+    np.testing.assert_array_equal(valid, [True, False, False, False, True, False])
+    expected = np.zeros((6, *GREY.shape), np.float32)
+    expected[[0, 4]] = GREY.astype(np.float32) / np.float32(255)
+    np.testing.assert_array_equal(images, expected)
+
+
+def test_nothing_is_flagged_in_an_empty_batch():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="image_bytes: the batch is empty"):
+        decode_flagged(tf.constant([], tf.string))
+
+
+def test_an_image_of_the_right_size_is_not_changed_by_resizing():
+    np.testing.assert_array_equal(decode_resized([png(GREY)]), decode_grey([png(GREY)]))
+
+
+def test_resizing_averages():
+    """Constant rows stay what they are; white stays at most 1."""
+    stripes = np.repeat(np.arange(0, 240, 5, dtype=np.uint8)[:, None, None], 48, axis=1)
+    resized = decode_resized([png(stripes), jpeg(np.full((7, 90, 1), 255, np.uint8))]).numpy()
+    assert resized.max() <= 1
+    np.testing.assert_allclose(resized[1], 1, atol=1e-6)
+    # The triangle of a third of the resolution over 48 rows: rows 3 i + 1 away from the border.
+    expected = stripes[1::3, 0, 0].astype(np.float32) / 255
+    inside = np.broadcast_to(expected[2:-2, None, None], (12, 16, 1))
+    np.testing.assert_allclose(resized[0, 2:-2], inside, atol=1e-6)
+
+
+def test_a_bomb_is_refused_where_images_are_resized():
+    for width, height in ((60_000, 60_000), (2**31 - 1, 2**31 - 1), (4097, 4096), (0, 16)):
+        bomb = with_header(png(GREY), width=width, height=height)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="must have 1 to 16777216 pixels"):
+            decode_resized([bomb])

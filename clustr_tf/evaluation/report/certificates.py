@@ -74,12 +74,13 @@ class Certificate:
         return float(np.sqrt(self.num_pixels)) if norm == "linf" else 1.0
 
 
-def read_certificates(workdir: Path, examples: int) -> tuple[Certificate, ...]:
+def read_certificates(workdir: Path, examples: int | None = None) -> tuple[Certificate, ...]:
     """Reads certificates.json and certificates.npz of a workdir.
 
     Args:
         workdir: folder of a run.
-        examples: at most so many of the first images are used, those that were attacked.
+        examples: at most so many of the first images are used, those that were attacked; None
+            for all that were certified.
 
     Returns:
         One entry for each classifier and proof, what the model serves first; none where nothing
@@ -123,7 +124,10 @@ _KINDS = ("predictions", "radius_l2")
 
 
 def _certificate(
-    entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray], num_pixels: int, examples: int
+    entry: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    num_pixels: int,
+    examples: int | None,
 ) -> Certificate:
     predictions, radii = (arrays[f"{kind}_{entry['key']}"][:examples] for kind in _KINDS)
     correct = predictions == arrays["labels"][:examples]

@@ -1,0 +1,110 @@
+"""MODEL_CARD.md: what a served model is, what was measured, what is proved, and its limits."""
+
+import hashlib
+import json
+import math
+from typing import Any
+
+import keras
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from clustr_tf.certificates import LipschitzBound
+from clustr_tf.classifier import Classifier
+from clustr_tf.errors import InputError
+from clustr_tf.evaluation.report import Evaluation, read_certificates, read_evaluation
+from clustr_tf.provenance import versions
+from clustr_tf.sections import section_values
+from clustr_tf.workdir import Workdir
+from export.options import ServingOptions
+
+# l2 in pixels: the usual ones of CIFAR-10, and two for images that are easier.
+_RADII = (36 / 255, 72 / 255, 108 / 255, 0.5, 1.0)
+
+
+def model_card(
+    workdir: Workdir,
+    classifier: Classifier,
+    bound: LipschitzBound,
+    options: ServingOptions,
+    name: str,
+) -> str:
+    """The card of a finished run, with the figures that its folder holds.
+
+    Args:
+        workdir: of the run; evaluation and certificates are told if they are there.
+        classifier: as it is served.
+        bound: of its network.
+        options: of the export.
+        name: under which it is served.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        InputError: if a file of the workdir is damaged.
+
+    Example:
+        >>> model_card(workdir, classifier, bound, ServingOptions(), "clustr")
+    """
+    environment = Environment(
+        loader=PackageLoader("export"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, of the run's own files
+    )
+    return environment.get_template("MODEL_CARD.md").render(
+        name=name,
+        config=section_values(workdir.experiment()),
+        image_shape=classifier.image_shape,
+        num_pixels=math.prod(classifier.image_shape),
+        num_classes=classifier.head.num_classes,
+        parameters=f"{classifier.count_params():,}",
+        weights_sha256=weights_sha256(classifier),
+        options=options,
+        versions=versions(),
+        summary=_summary(workdir),
+        evaluation=_evaluation(workdir),
+        bound=bound,
+        certificate=next(iter(read_certificates(workdir.root)), None),
+        radii=_RADII,
+    )
+
+
+def weights_sha256(model: keras.Model) -> str:
+    """A hash of a model's variables: their shapes, dtypes and values, in order.
+
+    Args:
+        model: built.
+
+    Returns:
+        64 hexadecimal digits.
+
+    Example:
+        >>> weights_sha256(classifier)
+    """
+    digest = hashlib.sha256()
+    for variable in model.variables:
+        values = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+        digest.update(f"{values.dtype.str}{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def _summary(workdir: Workdir) -> dict[str, Any]:
+    try:
+        summary: dict[str, Any] = json.loads(workdir.summary.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"{workdir.summary} cannot be read ({error}). "
+            f"Finish the run: python -m clustr_tf.train --workdir={workdir.root}"
+        ) from error
+    return summary
+
+
+def _evaluation(workdir: Workdir) -> Evaluation | None:
+    if not (workdir.root / "robustness.json").exists():
+        return None
+    return read_evaluation(workdir.root)
