@@ -184,6 +184,27 @@ def test_an_evaluation_has_every_attack_diagnostic_and_the_report(run):
     assert not (root / "evaluation").exists()
 
 
+def test_the_model_card_tells_the_figures(run):
+    root = run[0] / "runs" / "digits"
+    card = (run[0] / "models" / "clustr" / "1" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    robustness = json.loads((root / "robustness.json").read_text())
+    certificates = json.loads((root / "certificates.json").read_text())
+    arrays = np.load(root / "certificates.npz", allow_pickle=False)
+    correct = arrays["predictions"] == arrays["labels"]
+    for line in (
+        "# Model card: clustr",
+        "| images | 8 x 8 x 1, float32 pixels in [0, 1] |",
+        "| method | clustr, 3 epochs, seed 0 |",
+        f"| clean | {robustness['clean_accuracy']:.2%} |",
+        f"| worst case of all attacks made | {robustness['worst_case_accuracy']:.2%} |",
+        f"Lipschitz bound from pixels to embeddings: {certificates['lipschitz_bound']:.6g}.",
+        f"| 0.1412 | {np.mean(correct & (arrays['radius_l2'] >= 36 / 255)):.2%} |",
+        f"no radius for {certificates['abstentions']:.2%} of the images.",
+    ):
+        assert line.replace("%", " %") in card
+    assert len(card.partition("SHA-256 `")[2].partition("`")[0]) == 64
+
+
 @pytest.mark.slow
 def test_an_interrupted_evaluation_resumes_to_the_very_same_file(run, tmp_path):
     """Interrupted once it has remembered a batch; the seed decides everything."""
