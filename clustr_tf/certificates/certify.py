@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from clustr_tf.certificates.clusters import ClusterGeometry
+from clustr_tf.certificates.clusters import ClusterGeometry, largest
 from clustr_tf.certificates.lipschitz import LipschitzBound
 from clustr_tf.certificates.proofs import Proof, nearest_cluster_proof, soft_score_proof
 from clustr_tf.distances import squared_distances
@@ -97,8 +97,9 @@ def certify_embeddings(
         distances, geometry, variance
     )
     agreed = ops.equal(class_id, nearest_class)
-    soft_margin = _certified(soft_radius, agreed, embeddings, norms, bound)
-    nearest_margin = _certified(nearest_radius, agreed, embeddings, norms, bound)
+    slack = _slack(embeddings, norms, bound)
+    soft_margin = _certified(soft_radius, agreed, slack)
+    nearest_margin = _certified(nearest_radius, agreed, slack)
     lipschitz = bound.gain + bound.growth
     log_scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
     return Certificates(
@@ -106,7 +107,7 @@ def certify_embeddings(
         certified_radius_l2=_float32_below(soft_margin / lipschitz),
         certified_radius_linf=_float32_below(soft_margin / lipschitz / np.sqrt(num_pixels)),
         embedding_margin=_float32_below(soft_margin),
-        nearest_cluster=ops.cast(ops.argmin(distances, axis=1), "int64"),
+        nearest_cluster=largest(-distances),
         nearest_cluster_radius_l2=_float32_below(nearest_margin / lipschitz),
         runner_up_class_id=ops.cast(ops.top_k(log_scores, 2)[1][:, 1], "int64"),
         squared_distances=ops.cast(distances, "float32"),
@@ -147,18 +148,21 @@ def prove(
     variance = ops.convert_to_tensor(variance, dtype="float64")
     class_id, radius = proof.margin(distances, geometry, variance)
     scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
-    by_scores = ops.cast(ops.argmax(scores, axis=1), "int64")
-    by_cluster = ops.cast(ops.argmin(distances, axis=1) // geometry.clusters_per_class, "int64")
-    agreed = ops.equal(class_id, by_scores) & ops.equal(class_id, by_cluster)
-    margin = _certified(radius, agreed, embeddings, norms, bound)
+    by_cluster = largest(-distances) // geometry.clusters_per_class
+    agreed = ops.equal(class_id, largest(scores)) & ops.equal(class_id, by_cluster)
+    margin = _certified(radius, agreed, _slack(embeddings, norms, bound))
     return class_id, _float32_below(margin / (bound.gain + bound.growth))
 
 
-def _certified(radius: Any, agreed: Any, embeddings: Any, norms: Any, bound: LipschitzBound) -> Any:
-    """What the rounding of the network leaves of a radius in embedding space, `[batch]`."""
+def _slack(embeddings: Any, norms: Any, bound: LipschitzBound) -> Any:
+    """What rounding may take of a radius in embedding space, `[batch]`; infinite for overflows."""
     finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(ops.isfinite(norms), axis=1)
-    slack = bound.rounding(ops.cast(norms, "float64"))
-    return ops.where(finite & agreed, ops.maximum(radius - slack, 0), 0)
+    return ops.where(finite, bound.rounding(ops.cast(norms, "float64")), np.inf)
+
+
+def _certified(radius: Any, agreed: Any, slack: Any) -> Any:
+    """What is left of a radius in embedding space, `[batch]`."""
+    return ops.where(agreed & (slack < np.inf), ops.maximum(radius - slack, 0), 0)
 
 
 def _float32_below(values: Any) -> Any:

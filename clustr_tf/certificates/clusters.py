@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from clustr_tf.distances import squared_distances
+from clustr_tf.layers.clustering_head import by_class
 
 
 def checked_inputs(
@@ -107,9 +108,17 @@ def machine_epsilon(values: Any) -> float:
 
 def of_own_class(values: Any, predicted: Any, clusters_per_class: int) -> Any:
     """The entries of the predicted class's clusters, `[batch, C*K]` -> `[batch, K]`."""
-    # The number of classes stays known where the batch is dynamic.
-    by_class = ops.reshape(values, (-1, values.shape[1] // clusters_per_class, clusters_per_class))
-    return ops.take_along_axis(by_class, ops.reshape(predicted, (-1, 1, 1)), axis=1)[:, 0]
+    own = ops.reshape(predicted, (-1, 1, 1))
+    return ops.take_along_axis(by_class(values, clusters_per_class), own, axis=1)[:, 0]
+
+
+def largest(values: Any) -> Any:
+    """Which entry is the largest, the first of several, `[batch, n]` -> int64 `[batch]`.
+
+    Not ops.argmax, which tells -0 from 0 by looking at bits: several passes, and an operation
+    that other engines lack.
+    """
+    return ops.cast(ops.top_k(values, 1)[1][:, 0], "int64")
 
 
 def smallest_of_others(values: Any, predicted: Any) -> Any:

@@ -8,6 +8,7 @@ from clustr_tf.certificates.boxes import Box
 from clustr_tf.certificates.clusters import checked_inputs, of_own_class, smallest_of_others
 from clustr_tf.certificates.rounding import gamma
 from clustr_tf.distances import squared_distances
+from clustr_tf.layers.clustering_head import by_class
 
 
 def worst_differences(
@@ -80,8 +81,8 @@ def nearest_cluster_margins(differences: Any, labels: Any, clusters_per_class: i
     Example:
         >>> nearest_cluster_margins([[[0.0, 8.0]]], ops.array([0]), 1)  # [8.]
     """
-    by_class = _by_class(ops.max(differences, axis=1), clusters_per_class)
-    return smallest_of_others(ops.min(by_class, axis=-1), labels)
+    grouped = by_class(ops.max(differences, axis=1), clusters_per_class)
+    return smallest_of_others(ops.min(grouped, axis=-1), labels)
 
 
 def log_score_margins(differences: Any, variance: Any, clusters_per_class: int) -> Any:
@@ -108,7 +109,7 @@ def log_score_margins(differences: Any, variance: Any, clusters_per_class: int) 
         >>> log_score_margins([[[0.0, 8.0]]], 1.0, 1)  # [[0., 4.]]
     """
     to_clusters = ops.logsumexp(differences / (2 * variance), axis=1)
-    return -ops.logsumexp(_by_class(-to_clusters, clusters_per_class), axis=-1)
+    return -ops.logsumexp(by_class(-to_clusters, clusters_per_class), axis=-1)
 
 
 def soft_score_margins(
@@ -139,12 +140,6 @@ def soft_score_margins(
     if nearest is None or nearest >= differences.shape[2]:
         margins = log_score_margins(differences, variance, clusters_per_class)
         return smallest_of_others(margins, labels)
-    exponents = _by_class(-differences / (2 * variance), clusters_per_class)
+    exponents = by_class(-differences / (2 * variance), clusters_per_class)
     single = smallest_of_others(-ops.logsumexp(exponents, axis=-1), labels)
     return ops.max(single, axis=1)
-
-
-def _by_class(values: Any, clusters_per_class: int) -> Any:
-    """`[..., C*K]` -> `[..., C, K]`; only the batch may be dynamic."""
-    classes = values.shape[-1] // clusters_per_class
-    return ops.reshape(values, (-1, *values.shape[1:-1], classes, clusters_per_class))

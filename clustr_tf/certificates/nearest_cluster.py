@@ -10,11 +10,13 @@ from clustr_tf.certificates.clusters import (
     ClusterGeometry,
     checked_inputs,
     cluster_gaps,
+    largest,
     machine_epsilon,
     of_own_class,
     smallest_of_others,
 )
 from clustr_tf.distances import squared_distances
+from clustr_tf.layers.clustering_head import by_class
 
 METHODS = ("nearest", "pairwise", "exact")
 MOST_CLUSTERS_FOR_EXACT = 8
@@ -119,7 +121,7 @@ def nearest_cluster_margin(
         Predicted class int64 `[batch]` and radius `[batch]` >= 0.
     """
     clusters_per_class = geometry.clusters_per_class
-    nearest = ops.argmin(distances, axis=1)
+    nearest = largest(-distances)
     predicted = nearest // clusters_per_class
     bisectors = _bisector_distances(distances, geometry, predicted)
     if method == "nearest":
@@ -130,11 +132,9 @@ def nearest_cluster_margin(
     if method == "exact":
         to_regions = _intersection_distances(bisectors, distances, geometry, predicted)
         to_competitors = ops.maximum(to_competitors, to_regions)
-    by_class = ops.reshape(
-        to_competitors, (-1, distances.shape[1] // clusters_per_class, clusters_per_class)
-    )
-    radius = smallest_of_others(ops.min(by_class, axis=2), predicted)
-    return ops.cast(predicted, "int64"), ops.maximum(radius, 0)
+    to_classes = ops.min(by_class(to_competitors, clusters_per_class), axis=2)
+    radius = smallest_of_others(to_classes, predicted)
+    return predicted, ops.maximum(radius, 0)
 
 
 def _bisector_distances(distances: Any, geometry: ClusterGeometry, predicted: Any) -> Any:

@@ -7,12 +7,13 @@ from keras import ops
 from clustr_tf.certificates.clusters import (
     checked_inputs,
     cluster_gaps,
+    largest,
     machine_epsilon,
     of_own_class,
     smallest_of_others,
 )
 from clustr_tf.distances import squared_distances
-from clustr_tf.layers.clustering_head import class_log_scores
+from clustr_tf.layers.clustering_head import by_class, class_log_scores
 
 
 def soft_score_radius(
@@ -102,7 +103,7 @@ def soft_score_margin(
         Predicted class int64 `[batch]` and radius `[batch]` >= 0.
     """
     log_scores = class_log_scores(distances, variance, clusters_per_class, nearest)
-    predicted = ops.argmax(log_scores, axis=1)
+    predicted = largest(log_scores)
     per_square = (centroids.shape[1] + 12 * clusters_per_class + 32) * machine_epsilon(distances)
     if _takes_all(nearest, centroids):
         margins, weights = _margins_and_weights(distances, variance, predicted, clusters_per_class)
@@ -192,9 +193,8 @@ def _slopes_from_gaps(weights: Any, gaps: Any, predicted: Any, dim: int) -> Any:
     clusters_per_class = weights.shape[1]
     squared = ops.square(ops.take(gaps, predicted, axis=0))
     to_any = ops.sum(ops.expand_dims(weights, 2) * squared, axis=1)
-    shape = (-1, clusters_per_class, squared.shape[2] // clusters_per_class, clusters_per_class)
     own = ops.reshape(predicted, (-1, 1, 1, 1))
-    among = ops.take_along_axis(ops.reshape(squared, shape), own, axis=2)[:, :, 0]
+    among = ops.take_along_axis(by_class(squared, clusters_per_class), own, axis=2)[:, :, 0]
     spread = ops.sum(weights * ops.sum(among * ops.expand_dims(weights, 1), axis=2), axis=1) / 2
     rounding = (2 * dim + 8 * clusters_per_class + 40) * machine_epsilon(gaps)
     upper = ops.maximum(to_any - ops.expand_dims(spread, 1), 0) + rounding * to_any
@@ -242,8 +242,7 @@ def _mean_rounding(centroids: Any, predicted: Any, clusters_per_class: int) -> A
 
 def _largest_by_class(values: Any, clusters_per_class: int) -> Any:
     """The largest value of each class's clusters, `[..., C*K]` -> `[..., C]`."""
-    shape = (-1, *values.shape[1:-1], values.shape[-1] // clusters_per_class, clusters_per_class)
-    return ops.max(ops.reshape(values, shape), axis=-1)
+    return ops.max(by_class(values, clusters_per_class), axis=-1)
 
 
 def _root(squared: Any) -> Any:

@@ -179,17 +179,30 @@ def class_log_scores(
     """
     distances = ops.convert_to_tensor(distances)
     exponents = -distances / (2 * variance)
-    scores = ops.logsumexp(_by_class(exponents, clusters_per_class), axis=-1)
+    scores = ops.logsumexp(by_class(exponents, clusters_per_class), axis=-1)
     if nearest is None or nearest >= distances.shape[1]:
         return scores
     threshold = ops.top_k(exponents, nearest)[0][:, -1:]
     among_nearest = exponents >= threshold
     lowered = ops.where(among_nearest, exponents, exponents - 2 * UNRANKED_GAP)
-    ranked = ops.logsumexp(_by_class(lowered, clusters_per_class), axis=-1)
-    has_rank = ops.any(_by_class(among_nearest, clusters_per_class), axis=-1)
+    ranked = ops.logsumexp(by_class(lowered, clusters_per_class), axis=-1)
+    has_rank = ops.any(by_class(among_nearest, clusters_per_class), axis=-1)
     return ops.where(has_rank, ranked, scores - UNRANKED_GAP)
 
 
-def _by_class(values: Any, clusters_per_class: int) -> Any:
-    # The number of classes stays known where the batch is dynamic.
-    return ops.reshape(values, (-1, values.shape[1] // clusters_per_class, clusters_per_class))
+def by_class(values: Any, clusters_per_class: int) -> Any:
+    """Sorts the values of clusters by class.
+
+    Args:
+        values: `[..., C*K]`; only the first dimension may be unknown.
+        clusters_per_class: K.
+
+    Returns:
+        `[..., C, K]`; the number of classes stays known where the batch is not.
+
+    Example:
+        >>> by_class([[1.0, 2.0, 3.0, 4.0]], clusters_per_class=2)  # [[[1., 2.], [3., 4.]]]
+    """
+    values = ops.convert_to_tensor(values)
+    classes = values.shape[-1] // clusters_per_class
+    return ops.reshape(values, (-1, *values.shape[1:-1], classes, clusters_per_class))
