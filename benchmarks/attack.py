@@ -14,7 +14,6 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from absl import app, flags
 from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
 from benchmarks.data import random_images
+from benchmarks.timing import in_turn, ratio
 from clustr_tf.attacks import PGD, Attack, RobustnessEvaluator, cross_entropy
 from clustr_tf.attacks.examples import as_pixels
 from clustr_tf.datasets import load_dataset
@@ -81,10 +81,7 @@ def iteration() -> None:
             y=labels,
         )
 
-    rounds = [
-        [seconds(run) for run in (repeated_bare, ours, eager)] for _ in range(_PAIRS.value + 1)
-    ]
-    bare_s, ours_s, eager_s = zip(*rounds[1:], strict=True)
+    bare_s, ours_s, eager_s = in_turn((repeated_bare, ours, eager), _PAIRS.value)
     ours_ms, bare_ms, eager_ms = (
         1e3 / _ITERATIONS * statistics.median(times) for times in (ours_s, bare_s, eager_s)
     )
@@ -157,18 +154,6 @@ def digits_examples(folder: Path) -> Examples:
     stages = build_stages(classifier, shape, dataset.num_classes, experiment.evaluation)
     evaluator = RobustnessEvaluator(classifier, shape, stages)
     return Examples(evaluator, images[rows], labels[rows], 0, Memory(folder, {}))
-
-
-def seconds(run: Callable[[], None]) -> float:
-    """How long it takes."""
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-
-def ratio(times: Sequence[float], others: Sequence[float]) -> float:
-    """Median of the ratios of neighbours."""
-    return statistics.median(a / b for a, b in zip(times, others, strict=True))
 
 
 def main(arguments: list[str]) -> None:
