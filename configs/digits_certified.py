@@ -23,7 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.objective.name = "clustr_certified"
     config.objective.margin = 0.8
     config.objective.temperature = 0.1
-    config.optimizer.learning_rate = 5e-3
+    config.optimizer.learning_rate = 2e-2
     config.optimizer.schedule = "cosine"
     config.optimizer.milestones = ()
     config.training.epochs = 100

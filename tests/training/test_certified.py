@@ -26,6 +26,7 @@ def _config(**objective):
     config = digits_certified.get_config()
     config.backbone.width = 64
     config.training.epochs = EPOCHS
+    config.optimizer.learning_rate = 5e-3
     config.objective.update(objective)
     return config
 
