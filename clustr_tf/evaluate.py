@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise InputError(f"unexpected argument {arguments[0]!r}: options are given as --name=value")
     workdir = required_workdir()
-    from clustr_tf.evaluation.run import Request, run_evaluation
+    from clustr_tf.evaluation.request import Request
+    from clustr_tf.evaluation.run import run_evaluation
 
     request = Request(
         attacks=tuple(_ATTACKS.value) if _ATTACKS.value is not None else None,

@@ -9,8 +9,6 @@ from cleverhans.tf2.utils import clip_eta
 
 from clustr_tf.attacks.losses import AttackLoss
 
-NORMS: dict[str, float] = {"linf": np.inf, "l2": 2}
-
 
 def ascend(
     outputs: Callable[[tf.Tensor], tf.Tensor],

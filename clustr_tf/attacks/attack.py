@@ -6,7 +6,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from clustr_tf.attacks.losses import AttackLoss
-from clustr_tf.attacks.pgd import PGD, PGDConfig
+from clustr_tf.attacks.pgd import PGD
+from clustr_tf.attacks.pgd_config import PGDConfig
 
 Find = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 

@@ -1,7 +1,6 @@
 """Robust accuracy: what attacks leave."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,40 +9,12 @@ import tensorflow as tf
 
 from clustr_tf.attacks.attack import Attack, Find, pgd_attacks
 from clustr_tf.attacks.examples import as_pixels, checked_examples
-from clustr_tf.attacks.pgd import PGDConfig, restart_seed
+from clustr_tf.attacks.pgd import restart_seed
+from clustr_tf.attacks.pgd_config import PGDConfig
+from clustr_tf.attacks.result import RobustnessResult
+from clustr_tf.attacks.sharing import SharedWork
 
 Memo = Callable[[str, Callable[[], np.ndarray]], np.ndarray]
-
-
-@dataclass(frozen=True)
-class RobustnessResult:
-    """What the attacks left, one entry an example.
-
-    Attributes:
-        clean_predictions: int64 `[N]`, predictions for the images as they are.
-        correct: bool `[N]`, correctly classified.
-        broken: name of the attack -> bool `[N]`, whether it broke the example. An example that an
-            earlier attack broke is not attacked again.
-    """
-
-    clean_predictions: np.ndarray
-    correct: np.ndarray
-    broken: dict[str, np.ndarray]
-
-    @property
-    def robust(self) -> np.ndarray:
-        """Which examples are correct and were broken by nothing, bool `[N]`."""
-        return self.correct & ~np.any([*self.broken.values(), np.zeros_like(self.correct)], axis=0)
-
-    @property
-    def clean_accuracy(self) -> float:
-        """Share of correctly classified examples."""
-        return float(np.mean(self.correct))
-
-    @property
-    def robust_accuracy(self) -> float:
-        """Share of examples that every attempt of every attack failed to break."""
-        return float(np.mean(self.robust))
 
 
 def compute(key: str, value: Callable[[], np.ndarray]) -> np.ndarray:
@@ -86,15 +57,8 @@ class RobustnessEvaluator:
         jit_compile: bool = False,
         strategy: tf.distribute.Strategy | None = None,
     ):
-        self._strategy = strategy or tf.distribute.get_strategy()
-        self._replicas = self._strategy.num_replicas_in_sync
-        if batch_size < self._replicas:
-            raise ValueError(
-                f"batch_size must be at least {self._replicas}. Received: {batch_size}"
-            )
         self.log_scores, self.attacks = log_scores, dict(attacks)
-        self._batch_size = batch_size
-        self._fill = jit_compile or self._replicas > 1
+        self._work = SharedWork(batch_size, jit_compile, strategy)
         pixels = tf.TensorSpec([None, *image_shape], tf.float32)
         rows, scalar = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int32)
         arguments = [pixels, rows, rows, tf.TensorSpec([], tf.float32), scalar, scalar]
@@ -104,9 +68,9 @@ class RobustnessEvaluator:
             jit_compile=jit_compile,
             autograph=False,
         )
-        self._compiled_predictions = self._on_replicas(self._classify, [pixels])
+        self._compiled_predictions = self._work.compiled(self._classify, [pixels])
         self._compiled_attacks = {
-            name: self._on_replicas(partial(self._attacked, attack.find), arguments)
+            name: self._work.compiled(partial(self._attacked, attack.find), arguments)
             for name, attack in self.attacks.items()
         }
 
@@ -160,8 +124,8 @@ class RobustnessEvaluator:
         """
         return np.concatenate(
             [
-                self._run(self._compiled_predictions, [as_pixels(images[rows])])[:count]
-                for rows, count in self._batches(np.arange(len(images)), len(images))
+                self._classes_of(self._compiled_predictions, [as_pixels(images[rows])])[:count]
+                for rows, count in self._work.batches(np.arange(len(images)), len(images))
             ]
         )
 
@@ -197,7 +161,7 @@ class RobustnessEvaluator:
         """
         survivors = candidates.copy()
         for attempt in range(self.attacks[name].attempts):
-            packed = self._batches(np.flatnonzero(survivors), len(labels))
+            packed = self._work.batches(np.flatnonzero(survivors), len(labels))
             for number, (rows, count) in enumerate(packed):
                 attacked = partial(self._predictions_after, name, images, labels, rows, eps, seed)
                 predictions = memo(f"{name}-{attempt}-{number}", partial(attacked, attempt))
@@ -256,11 +220,20 @@ class RobustnessEvaluator:
         attempt: int,
     ) -> np.ndarray:
         scalars = [tf.constant(eps, tf.float32), tf.constant(restart_seed(seed, attempt))]
-        return self._run(
+        return self._classes_of(
             self._compiled_attacks[name],
             [as_pixels(images[rows]), labels[rows], rows],
             [*scalars, tf.constant(attempt)],
         )
+
+    def _classes_of(
+        self, function: Any, arrays: list[np.ndarray], scalars: list[tf.Tensor] | None = None
+    ) -> np.ndarray:
+        predictions = self._work(function, arrays, scalars or [])
+        if (predictions < 0).any():
+            # argmax takes the first NaN for the maximum: class 0 would count as robust.
+            raise ValueError("log_scores must give numbers for images in [0, 1]. Received: NaN")
+        return predictions
 
     def _attacked(
         self,
@@ -275,42 +248,6 @@ class RobustnessEvaluator:
         """Predictions for what the attack finds."""
         ids = tf.cast(example_ids, tf.int32)
         return self._classify(find(images, labels, eps, seed, attempt, ids))
-
-    def _batches(self, indices: np.ndarray, total: int) -> list[tuple[np.ndarray, int]]:
-        """Row numbers of each batch, and how many of them count."""
-        size = min(self._batch_size, total)
-        parts = [indices[i : i + size] for i in range(0, len(indices), size)]
-        full = -(-size // self._replicas) * self._replicas
-        return [(np.resize(part, full) if self._fill else part, len(part)) for part in parts]
-
-    def _on_replicas(self, function: Callable[..., tf.Tensor], signature: list[Any]) -> Any:
-        if self._replicas == 1:
-            return tf.function(function, input_signature=signature, autograph=False)
-        # Values of several replicas have no signature; but all batches are then equally large.
-        return tf.function(
-            lambda *values: self._strategy.run(lambda *local: function(*local), args=values),
-            reduce_retracing=True,
-            autograph=False,
-        )
-
-    def _run(
-        self, function: Any, arrays: list[np.ndarray], scalars: list[tf.Tensor] | None = None
-    ) -> np.ndarray:
-        """Gives every replica its share of the rows; classes, int64 `[batch]`."""
-        shares = [np.split(array, self._replicas) for array in arrays]
-        values = [self._per_replica(share) for share in shares]
-        found = function(*values, *(scalars or []))
-        local = self._strategy.experimental_local_results(found)
-        predictions = np.concatenate([part.numpy() for part in local])
-        if (predictions < 0).any():
-            # argmax takes the first NaN for the maximum: class 0 would count as robust.
-            raise ValueError("log_scores must give numbers for images in [0, 1]. Received: NaN")
-        return predictions
-
-    def _per_replica(self, shares: list[np.ndarray]) -> Any:
-        return self._strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(shares[context.replica_id_in_sync_group])
-        )
 
 
 def _classes(scores: tf.Tensor) -> tf.Tensor:

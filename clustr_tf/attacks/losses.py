@@ -109,3 +109,25 @@ def _ratio(difference: tf.Tensor, logits: tf.Tensor, ranks: tuple[int, ...]) -> 
 
 
 ATTACK_LOSSES: dict[str, AttackLoss] = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+
+
+def attack_loss(loss: str | AttackLoss) -> AttackLoss:
+    """A loss by its name.
+
+    Args:
+        loss: a key of `ATTACK_LOSSES`, or a loss itself.
+
+    Returns:
+        The loss.
+
+    Raises:
+        ValueError: if the name is unknown.
+
+    Example:
+        >>> attack_loss("ce")  # cross_entropy
+    """
+    if not isinstance(loss, str):
+        return loss
+    if loss not in ATTACK_LOSSES:
+        raise ValueError(f"loss must be one of {sorted(ATTACK_LOSSES)}. Received: {loss!r}")
+    return ATTACK_LOSSES[loss]

@@ -1,7 +1,6 @@
 """Projected gradient descent with CleverHans' arithmetic."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,54 +8,14 @@ import tensorflow as tf
 from cleverhans.tf2.utils import clip_eta
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
-from clustr_tf.attacks.ascent import NORMS, ascend
+from clustr_tf.attacks.ascent import ascend
 from clustr_tf.attacks.examples import as_pixels, checked_examples
-from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss
+from clustr_tf.attacks.losses import AttackLoss, attack_loss
+from clustr_tf.attacks.norms import norm_order
+from clustr_tf.attacks.pgd_config import PGDConfig
 from clustr_tf.attacks.starts import random_perturbations
 
 _NUMBER, _COUNT = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
-
-
-@dataclass(frozen=True)
-class PGDConfig:
-    """How PGD attacks.
-
-    Raises:
-        ValueError: if a number is out of range or a name unknown.
-    """
-
-    eps: float  # radius of the ball, in pixels
-    step_size: float  # length of a step, in pixels
-    steps: int  # gradient steps of a restart
-    restarts: int = 1  # random starts of each loss
-    norm: str = "linf"  # linf, l2
-    losses: tuple[str, ...] = ("ce", "margin")  # an example is robust if every loss fails
-
-    def __post_init__(self) -> None:
-        for name in ("eps", "step_size"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be at least 0. Received: {getattr(self, name)}")
-        for name in ("steps", "restarts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)}")
-        if self.norm not in NORMS:
-            raise ValueError(f"norm must be one of {sorted(NORMS)}. Received: {self.norm!r}")
-        if not self.losses or set(self.losses) - set(ATTACK_LOSSES):
-            raise ValueError(
-                f"losses must be out of {sorted(ATTACK_LOSSES)}. Received: {self.losses}"
-            )
-
-    @property
-    def step_ratio(self) -> float:
-        """Length of a step in radii; a quarter, which is usual, where eps 0 has no ratio."""
-        return self.step_size / self.eps if self.eps else 0.25
-
-    def describe(self) -> str:
-        """The attack in a few words, for tables."""
-        return (
-            f"{self.norm} eps {self.eps:.4g}, {self.steps} steps of {self.step_size:.4g}, "
-            f"{self.restarts} start{'s' if self.restarts > 1 else ''}, {' + '.join(self.losses)}"
-        )
 
 
 class PGD:
@@ -96,12 +55,7 @@ class PGD:
         loss: str | AttackLoss = "ce",
         jit_compile: bool = False,
     ):
-        if norm not in NORMS:
-            raise ValueError(f"norm must be one of {sorted(NORMS)}. Received: {norm!r}")
-        if isinstance(loss, str) and loss not in ATTACK_LOSSES:
-            raise ValueError(f"loss must be one of {sorted(ATTACK_LOSSES)}. Received: {loss!r}")
-        self._norm = NORMS[norm]
-        self.loss: AttackLoss = ATTACK_LOSSES[loss] if isinstance(loss, str) else loss
+        self._norm, self.loss = norm_order(norm), attack_loss(loss)
         self._shape, self._jit_compile = tuple(image_shape), jit_compile
         # CleverHans compiles a gradient per model_fn object: it must be one and the same.
         self._log_scores = _with_gradient(log_scores)
@@ -163,7 +117,7 @@ class PGD:
             step_size,
             tf.convert_to_tensor(steps, tf.int32),
         ]
-        if self._norm == NORMS["l2"] and tf.executing_eagerly():
+        if self._norm == 2 and tf.executing_eagerly():
             return _with_eager_arithmetic(steps_for.get_concrete_function(), arguments)
         return steps_for(*arguments)
 

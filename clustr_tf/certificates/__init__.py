@@ -6,6 +6,7 @@ from clustr_tf.certificates.interval import (
     LinfCertificates,
     certified_linf,
     embed_with_box,
+    has_interval_bounds,
     image_box,
     interval_radius,
 )
@@ -34,6 +35,7 @@ __all__ = [
     "cluster_geometry",
     "embed_with_box",
     "embed_with_norms",
+    "has_interval_bounds",
     "image_box",
     "interval_radius",
     "is_reparametrised",

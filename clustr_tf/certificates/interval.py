@@ -57,6 +57,26 @@ def image_box(images: Any, eps: Any, roundoff: float = 0.0) -> Box:
     return Box(ops.clip(images - reach, 0, 1), ops.clip(images + reach, 0, 1))
 
 
+def has_interval_bounds(network: keras.Model) -> bool:
+    """Whether `embedding_box` knows the layers of a network.
+
+    Args:
+        network: functional.
+
+    Returns:
+        Whether all are of registered types; their options and precision are another matter.
+
+    Raises:
+        ValueError: if the network is not of the form that `fold_layers` walks through.
+
+    Example:
+        >>> has_interval_bounds(classifier.embedder)
+    """
+    types: set[type] = set()
+    fold_layers(network, None, lambda layer, _: types.add(type(layer)))
+    return types <= set(interval_layer.registry)
+
+
 def embedding_box(network: keras.Model, box: Box) -> Box:
     """The box of the float32 embeddings of a box of float32 images.
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from clustr_tf.certificates import all_proofs
 from clustr_tf.certification.images import Certification, ProvedRadii, certify_images
-from clustr_tf.certification.intervals import certified_accuracy_linf
+from clustr_tf.certification.linf import certified_accuracy_linf
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import load_dataset
 from clustr_tf.errors import InputError

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from clustr_tf.evaluation.attacking import Outcome
-from clustr_tf.evaluation.intervals import measured
+from clustr_tf.evaluation.confidence import measured
 
 
 def attack_figures(

@@ -15,14 +15,14 @@ from rich.table import Table
 from clustr_tf.attacks import RobustnessEvaluator
 from clustr_tf.classifier import Classifier
 from clustr_tf.datasets import Dataset, load_dataset
-from clustr_tf.errors import InputError
 from clustr_tf.evaluation.attacking import Examples, Outcome
+from clustr_tf.evaluation.confidence import measured
 from clustr_tf.evaluation.diagnostics import Diagnostic, diagnose, diagnostic_stages
-from clustr_tf.evaluation.intervals import measured
 from clustr_tf.evaluation.memory import Memory
 from clustr_tf.evaluation.pictures import gallery, map_arrays
 from clustr_tf.evaluation.progress import AttackProgress
 from clustr_tf.evaluation.report import read_evaluation, write_report
+from clustr_tf.evaluation.request import Request, attack_names, overridden
 from clustr_tf.evaluation.results import (
     attack_figures,
     class_figures,
@@ -30,8 +30,6 @@ from clustr_tf.evaluation.results import (
 )
 from clustr_tf.evaluation.settings import EvaluationConfig
 from clustr_tf.evaluation.suite import (
-    NAMES,
-    PAPER_EPS,
     PAPER_RADII,
     attack_settings,
     build_stages,
@@ -45,32 +43,7 @@ from clustr_tf.sections import section_values
 from clustr_tf.training.distribution import STRATEGIES
 from clustr_tf.workdir import Workdir
 
-# The attacks of each --protocol.
-PROTOCOLS = {"adaptive": ("clean", "pgd", "pgd_paper", "ensemble"), "paper": ("clean", "pgd_paper")}
 _CURVES = ("pgd", "pgd_paper")
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What to evaluate; None stands for the protocol's or the run's own value.
-
-    Attributes:
-        attacks: names out of "clean" and `NAMES`.
-        protocol: a key of `PROTOCOLS`; "paper" is the published one, which overstates robustness.
-        eps: radius in pixels; the step of pgd keeps its ratio to it.
-        norm: "linf" or "l2".
-        examples: the first so many test images.
-        source: workdir of the model behind `transfer`.
-        strategy: "default" or "mirrored": who shares the work.
-    """
-
-    attacks: tuple[str, ...] | None = None
-    protocol: str = "adaptive"
-    eps: float | None = None
-    norm: str | None = None
-    examples: int | None = None
-    source: Path | None = None
-    strategy: str = "default"
 
 
 def run_evaluation(root: Path, request: Request) -> None:
@@ -92,8 +65,8 @@ def run_evaluation(root: Path, request: Request) -> None:
     with strategy.scope():
         classifier = workdir.load_classifier()
         source = Workdir(request.source).load_classifier() if request.source else None
-    names = _attack_names(request, isinstance(classifier.head, ClusteringHead), source, classifier)
-    config = _overridden(experiment.evaluation, request)
+    names = attack_names(request, isinstance(classifier.head, ClusteringHead), source, classifier)
+    config = overridden(experiment.evaluation, request)
     dataset = load_dataset(experiment.dataset)
     images, labels = dataset.test_images[: config.examples], dataset.test_labels[: config.examples]
     shape, classes = classifier.image_shape, dataset.num_classes
@@ -225,51 +198,6 @@ def _arrays(
     if strongest is None:
         return arrays
     return arrays | gallery(examples, found.outcomes[strongest], config.attack.eps)
-
-
-def _attack_names(
-    request: Request, clustered: bool, source: Classifier | None, classifier: Classifier
-) -> tuple[str, ...]:
-    allowed = ("clean", *NAMES)
-    names = request.attacks
-    if names is None:
-        names = PROTOCOLS[request.protocol] + (("transfer",) if source else ())
-        names = tuple(name for name in names if clustered or name != "pgd_paper")
-    unknown = sorted(set(names) - set(allowed))
-    if unknown or not names:
-        raise InputError(f"--attacks must be out of {', '.join(allowed)}. Received: {names}")
-    if not clustered and ("pgd_paper" in names or request.protocol == "paper"):
-        raise InputError(
-            "pgd_paper attacks the scores of clusters, which a model with a dense head lacks. "
-            f"Received: --attacks={','.join(names)}"
-        )
-    if ("transfer" in names) != (source is not None):
-        raise InputError(
-            "--attacks=transfer and --source=DIR, the workdir of the model that is attacked, "
-            "belong together"
-        )
-    if source is not None and source.image_shape != classifier.image_shape:
-        raise InputError(
-            f"--source must hold a model for images of shape {classifier.image_shape}. "
-            f"Received: {source.image_shape}"
-        )
-    return tuple(name for name in allowed if name in names)
-
-
-def _overridden(config: EvaluationConfig, request: Request) -> EvaluationConfig:
-    attack, eps = config.attack, request.eps
-    if eps is None and request.protocol == "paper":
-        eps = PAPER_EPS
-    try:
-        if request.norm is not None:
-            attack = dataclasses.replace(attack, norm=request.norm)
-        if eps is not None:
-            step_size = attack.step_ratio * eps
-            attack = dataclasses.replace(attack, eps=eps, step_size=step_size)
-    except ValueError as error:
-        raise InputError(f"--{error}") from error
-    examples = request.examples or config.examples
-    return dataclasses.replace(config, attack=attack, examples=examples)
 
 
 def _fingerprint(

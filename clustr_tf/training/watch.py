@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from clustr_tf.attacks import RobustnessEvaluator, pgd_attacks
 from clustr_tf.certificates import certified_linf, soft_score_radius
+from clustr_tf.certification import certified_share
 from clustr_tf.classifier import Classifier
 from clustr_tf.training.settings import WatchConfig
 
@@ -41,8 +42,8 @@ class Watch:
 
         def compiled(prove: Callable[[tf.Tensor], Any]) -> Callable[[tf.Tensor], Any]:
             return tf.function(
-                lambda images: prove(tf.cast(images, tf.float32) / 255),
-                input_signature=[tf.TensorSpec([None, *shape], tf.uint8)],
+                prove,
+                input_signature=[tf.TensorSpec([None, *shape], tf.float32)],
                 jit_compile=jit_compile,
                 autograph=False,
             )
@@ -72,21 +73,10 @@ class Watch:
             "pgd_accuracy": result.robust_accuracy,
         }
         if self._radius is not None:
-            row["certified_accuracy"] = _certified_accuracy(self._prove_l2, images, labels)
+            row["certified_accuracy"] = certified_share(self._prove_l2, images, labels)
         if self._linf is not None:
-            row["certified_linf_accuracy"] = _certified_accuracy(self._prove_linf, images, labels)
+            row["certified_linf_accuracy"] = certified_share(self._prove_linf, images, labels)
         return row
-
-
-def _certified_accuracy(
-    prove: Callable[[tf.Tensor], Any], images: np.ndarray, labels: np.ndarray
-) -> float:
-    count = 0
-    for start in range(0, len(images), _BATCH):
-        predicted, certified = prove(tf.constant(images[start : start + _BATCH]))
-        correct = predicted.numpy() == labels[start : start + _BATCH]
-        count += int(np.sum(correct & certified.numpy()))
-    return count / len(images)
 
 
 def _class_inside_linf(classifier: Classifier, pixels: tf.Tensor, eps: Any) -> tuple[Any, Any]:

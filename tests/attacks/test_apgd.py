@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from clustr_tf.attacks import APGD, TargetedAPGD, apgd
-from clustr_tf.attacks.apgd import _reconsidered, _State, checkpoints
+from clustr_tf.attacks.apgd_state import State, checkpoints, reconsidered
 from clustr_tf.attacks.starts import boundary_perturbations
 
 SHAPE = (2, 3, 1)
@@ -37,12 +37,12 @@ def _state(**values):
         "checked_loss": np.zeros(4, np.float32),
         "was_halved": np.ones(4, bool),
     }
-    return _State(**{name: tf.constant(values.get(name, state[name])) for name in state})
+    return State(**{name: tf.constant(values.get(name, state[name])) for name in state})
 
 
 def test_the_step_is_halved_where_the_loss_rarely_rose():
     """Of 8 steps 6 are three quarters: 6 or fewer increases halve, 7 and 8 do not."""
-    state = _reconsidered(_state(increases=np.array([5, 6, 7, 8], np.float32)), tf.constant(8.0))
+    state = reconsidered(_state(increases=np.array([5, 6, 7, 8], np.float32)), tf.constant(8.0))
     np.testing.assert_allclose(state.step, [0.4, 0.4, 0.8, 0.8])
     np.testing.assert_allclose(tf.squeeze(state.images), [0.9, 0.9, 0.1, 0.1])
     np.testing.assert_allclose(tf.squeeze(state.gradient), [9, 9, 1, 1])
@@ -58,12 +58,12 @@ def test_the_step_is_halved_where_neither_it_nor_the_best_loss_changed():
         was_halved=np.array([True, True, False, False]),
         checked_loss=np.array([1, 2, 2, 1], np.float32),
     )
-    np.testing.assert_allclose(_reconsidered(state, tf.constant(8.0)).step, [0.8, 0.8, 0.4, 0.8])
+    np.testing.assert_allclose(reconsidered(state, tf.constant(8.0)).step, [0.8, 0.8, 0.4, 0.8])
 
 
-def test_between_checkpoints_nothing_is_reconsidered():
+def test_between_checkpoints_nothing_isreconsidered():
     before = _state()
-    after = _reconsidered(before, tf.constant(0.0))
+    after = reconsidered(before, tf.constant(0.0))
     for name, old, new in zip(before._fields, before, after, strict=True):
         np.testing.assert_array_equal(old, new, name)
 
@@ -76,7 +76,7 @@ def test_momentum_by_hand(norm, second):
     """
     attack = APGD(lambda images: images[:, 0, 0], (1, 1, 1), norm)
     image = tf.fill([1, 1, 1, 1], 0.5)
-    state = _State(*[part[:1] for part in _state()])
+    state = State(*[part[:1] for part in _state()])
     state = state._replace(images=image, before=image, step=tf.constant([0.4]))
     first = attack._moved(state, image, 0.2, 1.0)
     np.testing.assert_allclose(tf.squeeze(first.images), 0.7, rtol=1e-6)

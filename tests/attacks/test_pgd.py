@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 from clustr_tf.attacks import ATTACK_LOSSES, PGD, PGDConfig, pgd
-from clustr_tf.attacks.ascent import NORMS
+from clustr_tf.attacks.norms import NORMS
 from clustr_tf.attacks.pgd import restart_seed
 
 SHAPE = (5, 4, 2)

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from clustr_tf.errors import InputError
-from clustr_tf.evaluation.run import Request, run_evaluation
+from clustr_tf.evaluation.request import Request
+from clustr_tf.evaluation.run import run_evaluation
 
 ROOT = Path(__file__).parents[2]
 # A run of seconds, and attacks that are as short.

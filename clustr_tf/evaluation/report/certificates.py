@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clustr_tf.errors import InputError
-from clustr_tf.evaluation.intervals import measured
+from clustr_tf.evaluation.confidence import measured
 from clustr_tf.evaluation.report.schema import CERTIFICATES, check
 
 _STEPS = 33  # of a curve: quantiles of the radii

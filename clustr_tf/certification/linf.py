@@ -3,11 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from clustr_tf.certificates import certified_linf
+from clustr_tf.certificates import certified_linf, has_interval_bounds
+from clustr_tf.certification.share import certified_share
 from clustr_tf.classifier import Classifier
-from clustr_tf.datasets import to_pixels
-
-_BATCH = 250
 
 
 def certified_accuracy_linf(
@@ -29,17 +27,11 @@ def certified_accuracy_linf(
     Example:
         >>> certified_accuracy_linf(classifier, dataset.test_images, dataset.test_labels, 0.1)
     """
+    if not has_interval_bounds(classifier.embedder):
+        return None
     prove = tf.function(
         lambda pixels: certified_linf(classifier.embedder, classifier.head, pixels, eps)[:2],
         input_signature=[tf.TensorSpec([None, *classifier.image_shape], tf.float32)],
         autograph=False,
     )
-    count = 0
-    for start in range(0, len(images), _BATCH):
-        part = slice(start, start + _BATCH)
-        try:
-            predicted, certified = prove(tf.constant(to_pixels(images[part])))
-        except ValueError:  # a layer of another type
-            return None
-        count += int(np.sum(certified.numpy() & (predicted.numpy() == labels[part])))
-    return count / len(images)
+    return certified_share(prove, images, labels)

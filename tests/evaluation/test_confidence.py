@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from clustr_tf.evaluation.intervals import wilson_interval
+from clustr_tf.evaluation.confidence import wilson_interval
 
 
 @pytest.mark.parametrize(("successes", "examples"), [(0, 10), (10, 10), (207, 360), (1, 1)])
