@@ -1,7 +1,7 @@
 """A whole experiment: every setting of a run, checked together."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -161,9 +161,16 @@ def changed_fields(old: Experiment, new: Experiment) -> list[str]:
     Returns:
         Names such as "training.epochs", sorted; empty if the two are equal.
     """
-    differing = []
-    for section in fields(Experiment):
-        before = section_values(getattr(old, section.name))
-        after = section_values(getattr(new, section.name))
-        differing += [f"{section.name}.{name}" for name in before if before[name] != after[name]]
-    return sorted(differing)
+    before, after = _leaves(section_values(old)), _leaves(section_values(new))
+    return sorted(name for name in before if before[name] != after[name])
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            leaves |= _leaves(value, f"{prefix}{name}.")
+        else:
+            leaves[f"{prefix}{name}"] = value
+    return leaves

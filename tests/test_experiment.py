@@ -122,6 +122,12 @@ def test_changed_fields_are_named():
         old,
         training=dataclasses.replace(old.training, seed=1, epochs=2),
         objective=dataclasses.replace(old.objective, alpha=1.0),
+        watch=dataclasses.replace(old.watch, attack=dataclasses.replace(old.watch.attack, steps=3)),
     )
     assert changed_fields(old, old) == []
-    assert changed_fields(old, new) == ["objective.alpha", "training.epochs", "training.seed"]
+    assert changed_fields(old, new) == [
+        "objective.alpha",
+        "training.epochs",
+        "training.seed",
+        "watch.attack.steps",
+    ]

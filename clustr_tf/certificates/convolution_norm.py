@@ -28,7 +28,7 @@ def spectral_norm(matrices: np.ndarray) -> float:
         matrices = matrices.swapaxes(-2, -1)
     # The largest eigenvalue of A A* is as accurate as the largest singular value, in half the time.
     gram = matrices @ matrices.conj().swapaxes(-2, -1)
-    # The product errs by gamma_n |A|_F^2 <= m gamma_n |A|^2 for an m x n matrix; the root halves it.
+    # For m x n the product errs by gamma_n |A|_F^2 <= m gamma_n |A|^2; the root halves that.
     slack = 1 + _FLOAT64_SLACK + math.prod(matrices.shape[-2:]) * UNIT_ROUNDOFF["float64"]
     return math.sqrt(max(np.linalg.eigvalsh(gram).max(), 0)) * slack
 

@@ -94,6 +94,11 @@ def overridden(config: EvaluationConfig, request: Request) -> EvaluationConfig:
     attack, eps = config.attack, request.eps
     if eps is None and request.protocol == "paper":
         eps = PAPER_EPS
+    if eps is None and request.norm not in (None, attack.norm):
+        raise InputError(
+            f"--norm={request.norm} needs --eps=RADIUS: the run's own eps {attack.eps:g} is a "
+            f"radius in {attack.norm}"
+        )
     try:
         if request.norm is not None:
             attack = dataclasses.replace(attack, norm=request.norm)
