@@ -29,3 +29,7 @@ class TerminatedError(RuntimeError):
     Example:
         >>> raise TerminatedError("Terminated. The same command resumes")
     """
+
+
+class TrainingDivergedError(RunError):
+    """Loss or weights are no longer finite, or the embeddings cannot be clustered."""

@@ -169,7 +169,7 @@ def test_killed_at_random_moments_it_ends_as_an_uninterrupted_run(
 def test_killed_between_any_two_writes_it_ends_as_an_uninterrupted_run(run, straight):
     for target, call, newest in [
         # In the second step, with the first one saved.
-        ("clustr_tf.training.trainer._Trainer._remember", 2, "epoch-0000-step-000001.npz"),
+        ("clustr_tf.training.loop.Loop._remember", 2, "epoch-0000-step-000001.npz"),
         # While a checkpoint is being written, before it gets its name, before older ones go.
         ("numpy.lib.format.write_array", 20, "epoch-0000-step-000001.npz"),
         ("pathlib.Path.replace", 1, "epoch-0000-step-000001.npz"),
@@ -274,11 +274,11 @@ def test_asked_to_leave_it_saves_first_and_resumes_as_an_uninterrupted_run(
 ):
     """The state is saved for the signal's sake: the next save in time is ten minutes away."""
     run = Run(context, tmp_path / "run", "--config.training.checkpoint_minutes=10")
-    step = "clustr_tf.training.trainer._Trainer._remember"
+    step = "clustr_tf.training.loop.Loop._remember"
     save = "clustr_tf.workdir.Workdir.save_classifier"
     terminated = (143, ["Terminated. The same command resumes where this one stopped."])
     interrupted = (130, ["Interrupted. The same command resumes or starts anew."])
-    start = "clustr_tf.training.trainer.cluster_embeddings"
+    start = "clustr_tf.training.loop.cluster_embeddings"
     for target, call, number, outcome, newest in [
         (start, 1, signal.SIGTERM, terminated, "epoch-0000-step-000001.npz"),
         (step, 2, signal.SIGINT, interrupted, "epoch-0000-step-000003.npz"),

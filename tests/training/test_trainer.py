@@ -11,13 +11,13 @@ import pytest
 from clustr_tf.attacks import PGD
 from clustr_tf.certification import certify_images
 from clustr_tf.datasets import load_dataset, to_pixels
-from clustr_tf.errors import InputError
+from clustr_tf.errors import InputError, TrainingDivergedError
 from clustr_tf.experiment import read_experiment
 from clustr_tf.objectives import StepLosses
-from clustr_tf.training import trainer as trainer_module
+from clustr_tf.training import loop as loop_module
 from clustr_tf.training.building import build_classifier
 from clustr_tf.training.checkpoints import read_checkpoint
-from clustr_tf.training.trainer import TrainingDivergedError, train
+from clustr_tf.training.trainer import train
 from clustr_tf.workdir import Workdir
 from configs import digits
 
@@ -158,10 +158,8 @@ def test_objectives_know_the_share_of_the_training_that_is_done(
     experiment, dataset, tmp_path, monkeypatch
 ):
     """Of six steps in two epochs: (0 + 1 + 2) / 6 / 3 and (3 + 4 + 5) / 6 / 3 on average."""
-    original = trainer_module.build_objective
-    monkeypatch.setattr(
-        trainer_module, "build_objective", lambda config: _Telling(original(config))
-    )
+    original = loop_module.build_objective
+    monkeypatch.setattr(loop_module, "build_objective", lambda config: _Telling(original(config)))
     rows = train(_short(experiment, epochs=2), dataset, Workdir(tmp_path), Silent()).history
     assert [row["progress"] for row in rows] == pytest.approx([1 / 6, 4 / 6])
 
@@ -170,11 +168,11 @@ def test_a_loss_that_is_not_finite_stops_with_the_last_checkpoint_intact(
     experiment, dataset, tmp_path, monkeypatch
 ):
     workdir = Workdir(tmp_path)
-    original = trainer_module.build_objective
+    original = loop_module.build_objective
     healthy = train(_short(experiment, epochs=1), dataset, workdir, Silent()).classifier
     weights = [np.asarray(w) for w in healthy.get_weights()]
     workdir.config.unlink()
-    monkeypatch.setattr(trainer_module, "build_objective", lambda config: _Broken(original(config)))
+    monkeypatch.setattr(loop_module, "build_objective", lambda config: _Broken(original(config)))
     expected = r"step 4 \(epoch 2\)\. The last good checkpoint is epoch-0001-step-000000\.npz"
     with pytest.raises(TrainingDivergedError, match=expected):
         train(_short(experiment, epochs=2), dataset, workdir, Silent())
@@ -190,7 +188,7 @@ class _BrokenLater(Silent):
 
     def __init__(self, monkeypatch):
         super().__init__()
-        monkeypatch.setattr(trainer_module, "build_classifier", self._build)
+        monkeypatch.setattr(loop_module, "build_classifier", self._build)
 
     def _build(self, *arguments):
         self._classifier = build_classifier(*arguments)
@@ -290,7 +288,7 @@ def test_the_best_epoch_becomes_the_model(experiment, dataset, tmp_path, monkeyp
     """PGD accuracies of 0.2, 0.6, 0.6, 0.4: the model is that after epoch 2."""
     accuracies = iter([0.2, 0.6, 0.6, 0.4])
     monkeypatch.setattr(
-        trainer_module.Watch, "__call__", lambda *args: {"pgd_accuracy": next(accuracies)}
+        loop_module.Watch, "__call__", lambda *args: {"pgd_accuracy": next(accuracies)}
     )
     weights = []
 
