@@ -1,6 +1,6 @@
 """Backbones that are 1-Lipschitz by construction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -35,7 +35,8 @@ def lipschitz_mlp(
     Example:
         >>> lipschitz_mlp((8, 8, 1), width=256).output_shape  # (None, 128)
     """
-    _check(width=width, dim=dim, depth=depth)
+    _check_positive(width=width, dim=dim, depth=depth)
+    _check_even(width)
     inputs = keras.Input(input_shape, name="standardised_images")
     return keras.Model(inputs, _dense(inputs, [width] * depth, dim), name="lipschitz_mlp")
 
@@ -63,16 +64,14 @@ def lipschitz_cnn(
     Example:
         >>> lipschitz_cnn((32, 32, 3)).output_shape  # (None, 256)
     """
-    _check(width=width, dim=dim)
-    inputs = keras.Input(input_shape, name="standardised_images")
-    x = inputs
-    for stage, halves in enumerate(_stages(input_shape)):
-        if halves:
-            x = SpaceToDepth(2, name=f"space_to_depth_{stage + 1}")(x)
-        for block in range(_BLOCKS):
-            x = AOLConv2D(width * 4**stage, 3, name=f"convolution_{stage + 1}_{block + 1}")(x)
-            x = MaxMin(name=f"max_min_{stage + 1}_{block + 1}")(x)
-    return keras.Model(inputs, _dense(x, [2 * dim], dim), name="lipschitz_cnn")
+    _check_positive(width=width, dim=dim)
+    _check_even(width)
+
+    def block(x: Any, stage: int, name: str) -> Any:
+        x = AOLConv2D(width * 4**stage, 3, name=f"convolution_{name}")(x)
+        return MaxMin(name=f"max_min_{name}")(x)
+
+    return _staged(input_shape, block, dim, "lipschitz_cnn")
 
 
 def lipschitz_resnet(
@@ -99,17 +98,29 @@ def lipschitz_resnet(
     Example:
         >>> lipschitz_resnet((32, 32, 3)).output_shape  # (None, 256)
     """
-    _check(dim=dim)
-    if width < 1:
-        raise ValueError(f"width must be at least 1. Received: {width}")
+    _check_positive(width=width, dim=dim)
+
+    def block(x: Any, stage: int, name: str) -> Any:
+        return SLLConv2D(3, width * 2**stage, name=f"residual_{name}")(x)
+
+    return _staged(input_shape, block, dim, "lipschitz_resnet")
+
+
+def _staged(
+    input_shape: tuple[int, int, int], block: Callable[[Any, int, str], Any], dim: int, name: str
+) -> keras.Model:
+    """Stages of two blocks, space-to-depth before those that halve the size, two dense layers.
+
+    `block` is called with its input, the stage counted from 0, and what tells its layers apart.
+    """
     inputs = keras.Input(input_shape, name="standardised_images")
     x = inputs
     for stage, halves in enumerate(_stages(input_shape)):
         if halves:
             x = SpaceToDepth(2, name=f"space_to_depth_{stage + 1}")(x)
-        for block in range(_BLOCKS):
-            x = SLLConv2D(3, width * 2**stage, name=f"residual_{stage + 1}_{block + 1}")(x)
-    return keras.Model(inputs, _dense(x, [2 * dim], dim), name="lipschitz_resnet")
+        for number in range(_BLOCKS):
+            x = block(x, stage, f"{stage + 1}_{number + 1}")
+    return keras.Model(inputs, _dense(x, [2 * dim], dim), name=name)
 
 
 def _stages(input_shape: Sequence[int]) -> list[bool]:
@@ -131,9 +142,12 @@ def _dense(x: Any, hidden: Sequence[int], dim: int) -> Any:
     return OrthogonalDense(dim, name="embeddings")(x)
 
 
-def _check(**values: int) -> None:
+def _check_positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name} must be at least 1. Received: {value}")
-    if values.get("width", 2) % 2:
-        raise ValueError(f"width must be even. Received: {values['width']}")
+
+
+def _check_even(width: int) -> None:
+    if width % 2:
+        raise ValueError(f"width must be even. Received: {width}")
