@@ -15,9 +15,11 @@ DISTRIBUTIONS = {
     "absl": "absl-py",
     "art": "adversarial-robustness-toolbox",
     "google": "protobuf",
+    "grpc": "grpcio",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
     "tensorflow_serving": "tensorflow-serving-api",
+    "yaml": "pyyaml",
 }
 
 
