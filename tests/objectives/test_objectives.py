@@ -284,6 +284,29 @@ def test_trades_starts_beside_the_image():
     _check(ObjectiveConfig("trades", eps=EPS), _dense(), total)
 
 
+@pytest.mark.parametrize("magnet_lambda", [0.0, 0.5])
+def test_clustr_robust_clusters_what_its_adversary_finds(magnet_lambda):
+    """Three steps of eps / 2 from beside the image; the magnet loss is that of the companions."""
+    clean = _scores(PIXELS @ WEIGHTS)
+    companions = reference.sign_steps(
+        lambda pixels: reference.kl(clean, _scores(pixels @ WEIGHTS)).sum(),
+        PIXELS,
+        reference.gaussian_start(PIXELS, SEED),
+        EPS,
+        0.5 * EPS,
+        3,
+    )
+
+    def total(weights):
+        clean, moved = _scores(PIXELS @ weights), _scores(companions @ weights)
+        losses = reference.cross_entropy(clean, CLASSES) + 6 * reference.kl(clean, moved)
+        return losses + magnet_lambda * reference.magnet(companions @ weights, CLASSES, ALPHA)
+
+    config = ObjectiveConfig("clustr_robust", alpha=ALPHA, eps=EPS, magnet_lambda=magnet_lambda)
+    losses = _check(config, _clustered(), total)
+    assert ("magnet" in losses.parts) == (magnet_lambda > 0)
+
+
 @pytest.mark.parametrize("name", ["clustr_free", "free_at"])
 def test_free_methods_replay_four_times(name):
     objective = build_objective(ObjectiveConfig(name, alpha=ALPHA, eps=EPS))
@@ -343,6 +366,8 @@ def test_every_method_has_its_options():
         ({"name": "clustr", "warmup": 0.5}, "warmup"),
         ({"name": "clustr_ibp", "warmup": 1.5}, "warmup"),
         ({"name": "clustr_ibp", "interval_lambda": -0.5}, "interval_lambda"),
+        ({"name": "clustr_ibp", "magnet_lambda": 0.5}, "magnet_lambda"),
+        ({"name": "clustr_robust", "magnet_lambda": -0.5}, "magnet_lambda"),
     ],
 )
 def test_what_a_method_does_not_take_is_refused(values, field):
