@@ -67,6 +67,11 @@ ROWS = {
     # The same adversary and epochs on a dense layer: what is left is clustering's own.
     "trades_3": Row("trades", steps=3),
     "pgd_at_3": Row("pgd_at", steps=3),
+    # Ablation: fewer steps of the adversary and more epochs.
+    "robust_1": Row("clustr_robust", steps=1),
+    "robust_2": Row("clustr_robust", steps=2),
+    "trades_1": Row("trades", steps=1),
+    "trades_2": Row("trades", steps=2),
     # Ablation: cross-entropy on log-scores, K, magnet loss of adversarial embeddings, k-means.
     "pgd_at_3_k1": Row("pgd_at", _K1 | {"objective.centroids": "learned"}, steps=3),
     "pgd_at_3_k2": Row("pgd_at", {"objective.centroids": "learned"}, steps=3),

@@ -37,7 +37,9 @@ CONFIGS = {
     "cifar10_certified": cifar10_certified.get_config(),
     "digits_certified": digits_certified.get_config(),
     **{f"mnist {name}": mnist_certified.get_config(name) for name in ("large", "small")},
-    **{f"robust {name}": robust.get_config(name) for name in ("digits", "mnist", "cifar10")},
+    **{
+        f"robust {name}": robust.get_config(name) for name in ("digits", "mnist", "cifar10", "full")
+    },
     **{variant: cifar10.get_config(variant) for variant in ("default", "published", "thin")},
 }
 

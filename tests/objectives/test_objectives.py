@@ -266,6 +266,24 @@ def test_adversarial_training_descends_at_the_adversary(name, step, steps):
     _check(ObjectiveConfig(name, eps=EPS), _dense(), total)
 
 
+def test_adversarial_training_on_log_scores_of_clusters():
+    adversarial = reference.sign_steps(
+        lambda pixels: reference.cross_entropy(_scores(pixels @ WEIGHTS), CLASSES).sum(),
+        PIXELS,
+        reference.uniform_start(PIXELS, EPS, SEED),
+        EPS,
+        0.25 * EPS,
+        7,
+    )
+
+    def total(weights):
+        return reference.cross_entropy(_scores(adversarial @ weights), CLASSES)
+
+    _check(ObjectiveConfig("pgd_at", eps=EPS, centroids="learned"), _clustered(), total)
+    assert build_objective(ObjectiveConfig("pgd_at", centroids="learned")).centroids == "learned"
+    assert build_objective(ObjectiveConfig("pgd_at")).centroids is None
+
+
 def test_trades_starts_beside_the_image():
     clean = PIXELS @ WEIGHTS @ DENSE
     companions = reference.sign_steps(
