@@ -54,6 +54,7 @@ def _trained(name: str, seed: int) -> dict[str, float]:
     row, eps = ROWS[name], get_config(_DATA.value).objective.eps
     flags_of_run = [
         f"--config=configs/robust.py:{_DATA.value}",
+        f"--config.objective.name={row.method}",
         f"--config.training.epochs={row.epochs(_PASSES.value)}",
         f"--config.training.seed={seed}",
         *(f"--config.{field}={value}" for field, value in row.settings(eps).items()),

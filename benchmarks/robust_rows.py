@@ -37,7 +37,7 @@ class Row:
             return dict(self.overrides)
         adversary = {
             "objective.steps": self.steps,
-            "objective.step_size": _REACH * eps / self.steps,
+            "objective.step_size": round(_REACH * eps / self.steps, 6),
         }
         return {**self.overrides, **adversary}
 
