@@ -100,7 +100,7 @@ def _table() -> str:
             f"{100 * low:.1f} to {100 * high:.1f}",
             "" if None in gaps else cell(gaps, 100, 2),
             _failed(attacked),
-            "" if None in radii else cell([radius for radius in radii if radius], 1, 4),
+            "" if None in radii else cell([radius for radius in radii if radius is not None], 1, 4),
             cell([found["training_seconds"] for found in trained], 1, 0),
         ]
         lines.append(f"| {' | '.join(cells)} |")
