@@ -21,7 +21,7 @@ from absl import app, flags
 
 from benchmarks.robust_rows import ROWS
 from benchmarks.runs import cell, finished_run
-from clustr_tf.evaluation.intervals import wilson_interval
+from clustr_tf.evaluation.confidence import wilson_interval
 from configs.robust import get_config
 
 _DATA = flags.DEFINE_enum("data", "digits", ["digits", "mnist", "cifar10"], "variant of the config")
