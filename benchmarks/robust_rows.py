@@ -72,6 +72,11 @@ ROWS = {
     "robust_2": Row("clustr_robust", steps=2),
     "trades_1": Row("trades", steps=1),
     "trades_2": Row("trades", steps=2),
+    # Ablation: sigma^2, which k-means finds on embeddings of a network that is not trained yet.
+    **{
+        f"robust_t{factor}": Row("clustr_robust", {"clustering.temperature": factor})
+        for factor in (10, 100, 1000)
+    },
     # Ablation: cross-entropy on log-scores, K, magnet loss of adversarial embeddings, k-means.
     "pgd_at_3_k1": Row("pgd_at", _K1 | {"objective.centroids": "learned"}, steps=3),
     "pgd_at_3_k2": Row("pgd_at", {"objective.centroids": "learned"}, steps=3),
