@@ -50,7 +50,7 @@ _REACH = 1.5  # of eps: what all steps of a shorter adversary together come to
 
 # Without an adversary there is no robustness to choose an epoch by.
 _LAST = {"training.checkpoint": "last", "watch.attack.steps": 1}
-# A network that is not trained yet embeds into 50 to 200 times less variance than in training mode.
+# sigma^2 is that of a network whose moving averages are not those of its batches yet: too small.
 _LEARNED = {"clustering.temperature": 100.0}
 _CLUSTERS = _LEARNED | {"objective.centroids": "learned"}
 _K1 = {"clustering.clusters_per_class": 1}
