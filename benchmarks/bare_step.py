@@ -28,6 +28,7 @@ PASSES = {
     "clustr_qtrades": Passes(2, 1),
     "clustr_trades": Passes(2, 10),
     "clustr_free": Passes(1, 0, replays=4),
+    "clustr_robust": Passes(2, 3),
     "nominal": Passes(1, 0),
     "pgd_at": Passes(1, 7),
     "fast_at": Passes(1, 1),

@@ -34,6 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "normalize": True,  # False ignores L
                 "kmeans_starts": 1,  # k-means++ starts per class
                 "kmeans_iterations": 20,  # Lloyd iterations at most
+                "temperature": 1.0,  # factor of k-means' sigma^2 in the head
             },
             "objective": {
                 "name": "clustr",  # or one of the others in clustr_tf/objectives/

@@ -20,11 +20,12 @@ class AdversarialTraining:
 
     Args:
         adversary: finds them; about batch normalisation in its passes see there.
+        centroids: None for a dense softmax layer; see `Objective`.
     """
 
     adversary: Adversary
-    free: FreeTraining | None = None
     centroids: str | None = None
+    free: FreeTraining | None = None
 
     def losses(
         self,
@@ -46,7 +47,8 @@ def pgd_at(config: ObjectiveConfig) -> AdversarialTraining:
     """CE(x'), x' after seven sign steps of eps / 4 from a random start.
 
     Args:
-        config: `step_size` and `steps` override the above.
+        config: `step_size` and `steps` override the above; with `centroids` the cross-entropy is
+            that of the log-scores of clusters.
 
     Returns:
         The objective.
@@ -60,5 +62,6 @@ def pgd_at(config: ObjectiveConfig) -> AdversarialTraining:
             _STEP * config.eps if config.step_size is None else config.step_size,
             config.steps or _STEPS,
             config.standardised_steps,
-        )
+        ),
+        config.centroids,
     )

@@ -7,6 +7,7 @@ from clustr_tf.objectives.clustr_certified import clustr_certified
 from clustr_tf.objectives.clustr_free import clustr_free
 from clustr_tf.objectives.clustr_ibp import clustr_ibp
 from clustr_tf.objectives.clustr_qtrades import clustr_qtrades
+from clustr_tf.objectives.clustr_robust import clustr_robust
 from clustr_tf.objectives.clustr_trades import clustr_trades
 from clustr_tf.objectives.fast_at import fast_at
 from clustr_tf.objectives.free_at import free_at
@@ -23,6 +24,7 @@ OBJECTIVES: dict[str, Callable[[ObjectiveConfig], Objective]] = {
     "clustr_free": clustr_free,
     "clustr_certified": clustr_certified,
     "clustr_ibp": clustr_ibp,
+    "clustr_robust": clustr_robust,
     "nominal": nominal,
     "pgd_at": pgd_at,
     "fast_at": fast_at,

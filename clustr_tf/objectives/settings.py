@@ -18,8 +18,9 @@ OPTIONS: dict[str, frozenset[str]] = {
     "clustr_free": _XENT | {"replays"},
     "clustr_certified": frozenset({"margin", "temperature", "centroids", "magnet_lambda"}),
     "clustr_ibp": frozenset({"interval_lambda", "warmup", "centroids", "magnet_lambda"}),
+    "clustr_robust": _STEPS | {"consistency_lambda", "centroids", "magnet_lambda"},
     "nominal": frozenset(),
-    "pgd_at": _STEPS,
+    "pgd_at": _STEPS | {"centroids"},
     "fast_at": _STEPS,
     "free_at": frozenset({"replays"}),
     "trades": _STEPS | {"consistency_lambda"},
@@ -49,8 +50,8 @@ class ObjectiveConfig:
     replays: int | None = None  # of each batch (clustr_free, free_at)
     margin: float | None = None  # l2 radius that is trained for, in pixels (clustr_certified)
     temperature: float | None = None  # how sharply, in pixels
-    centroids: str | None = None  # learned, refreshed, fixed
-    magnet_lambda: float = 0.0  # weight of the magnet loss; needs refreshed centroids
+    centroids: str | None = None  # learned, refreshed, fixed; pgd_at: None is a dense layer
+    magnet_lambda: float = 0.0  # weight of the magnet loss
     interval_lambda: float | None = None  # weight of the worst case at last (clustr_ibp)
     warmup: float | None = None  # share of the training over which it and its eps grow
 
@@ -88,7 +89,11 @@ class ObjectiveConfig:
                 "centroids must be None or one of ['fixed', 'learned', 'refreshed']. "
                 f"Received: {self.centroids!r}"
             )
-        if self.magnet_lambda and self.centroids != "refreshed":
+        if (
+            self.magnet_lambda
+            and self.centroids != "refreshed"
+            and self.name in ("clustr_certified", "clustr_ibp")
+        ):
             raise ValueError(
                 "magnet_lambda must be 0 unless centroids is 'refreshed': the magnet loss takes "
                 f"neighbourhoods of k-means clusters. Received: {self.magnet_lambda}"

@@ -289,7 +289,8 @@ class Loop:
             )
         except ValueError as error:
             raise self._diverged(f"The training set cannot be clustered: {error}") from error
-        self._classifier.head.set_clusters(clusters.centroids, clusters.variance)
+        temperature = self._experiment.clustering.temperature
+        self._classifier.head.set_clusters(clusters.centroids, temperature * clusters.variance)
         return clusters
 
     def _steps_done(self) -> int:

@@ -20,6 +20,7 @@ class ClusteringConfig:
     normalize: bool = True  # False ignores L
     kmeans_starts: int = 1  # k-means++ starts per class and refresh
     kmeans_iterations: int = 20  # Lloyd iterations at most
+    temperature: float = 1.0  # factor of k-means' sigma^2 in the head
 
     def __post_init__(self) -> None:
         for name, least in [
@@ -32,6 +33,8 @@ class ClusteringConfig:
             _at_least(self, name, least)
         if self.nearest is not None:
             _at_least(self, "nearest", 1)
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be above 0. Received: {self.temperature}")
 
 
 @dataclass(frozen=True)

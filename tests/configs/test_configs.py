@@ -24,6 +24,7 @@ from configs import (
     digits_ibp,
     image_folder,
     mnist_certified,
+    robust,
     svhn_cropped,
 )
 
@@ -36,6 +37,9 @@ CONFIGS = {
     "cifar10_certified": cifar10_certified.get_config(),
     "digits_certified": digits_certified.get_config(),
     **{f"mnist {name}": mnist_certified.get_config(name) for name in ("large", "small")},
+    **{
+        f"robust {name}": robust.get_config(name) for name in ("digits", "mnist", "cifar10", "full")
+    },
     **{variant: cifar10.get_config(variant) for variant in ("default", "published", "thin")},
 }
 

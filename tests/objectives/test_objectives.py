@@ -266,6 +266,24 @@ def test_adversarial_training_descends_at_the_adversary(name, step, steps):
     _check(ObjectiveConfig(name, eps=EPS), _dense(), total)
 
 
+def test_adversarial_training_on_log_scores_of_clusters():
+    adversarial = reference.sign_steps(
+        lambda pixels: reference.cross_entropy(_scores(pixels @ WEIGHTS), CLASSES).sum(),
+        PIXELS,
+        reference.uniform_start(PIXELS, EPS, SEED),
+        EPS,
+        0.25 * EPS,
+        7,
+    )
+
+    def total(weights):
+        return reference.cross_entropy(_scores(adversarial @ weights), CLASSES)
+
+    _check(ObjectiveConfig("pgd_at", eps=EPS, centroids="learned"), _clustered(), total)
+    assert build_objective(ObjectiveConfig("pgd_at", centroids="learned")).centroids == "learned"
+    assert build_objective(ObjectiveConfig("pgd_at")).centroids is None
+
+
 def test_trades_starts_beside_the_image():
     clean = PIXELS @ WEIGHTS @ DENSE
     companions = reference.sign_steps(
@@ -282,6 +300,29 @@ def test_trades_starts_beside_the_image():
         return reference.cross_entropy(clean, CLASSES) + 6 * reference.kl(clean, moved)
 
     _check(ObjectiveConfig("trades", eps=EPS), _dense(), total)
+
+
+@pytest.mark.parametrize("magnet_lambda", [0.0, 0.5])
+def test_clustr_robust_clusters_what_its_adversary_finds(magnet_lambda):
+    """Three steps of eps / 2 from beside the image; the magnet loss is that of the companions."""
+    clean = _scores(PIXELS @ WEIGHTS)
+    companions = reference.sign_steps(
+        lambda pixels: reference.kl(clean, _scores(pixels @ WEIGHTS)).sum(),
+        PIXELS,
+        reference.gaussian_start(PIXELS, SEED),
+        EPS,
+        0.5 * EPS,
+        3,
+    )
+
+    def total(weights):
+        clean, moved = _scores(PIXELS @ weights), _scores(companions @ weights)
+        losses = reference.cross_entropy(clean, CLASSES) + 6 * reference.kl(clean, moved)
+        return losses + magnet_lambda * reference.magnet(companions @ weights, CLASSES, ALPHA)
+
+    config = ObjectiveConfig("clustr_robust", alpha=ALPHA, eps=EPS, magnet_lambda=magnet_lambda)
+    losses = _check(config, _clustered(), total)
+    assert ("magnet" in losses.parts) == (magnet_lambda > 0)
 
 
 @pytest.mark.parametrize("name", ["clustr_free", "free_at"])
@@ -343,6 +384,8 @@ def test_every_method_has_its_options():
         ({"name": "clustr", "warmup": 0.5}, "warmup"),
         ({"name": "clustr_ibp", "warmup": 1.5}, "warmup"),
         ({"name": "clustr_ibp", "interval_lambda": -0.5}, "interval_lambda"),
+        ({"name": "clustr_ibp", "magnet_lambda": 0.5}, "magnet_lambda"),
+        ({"name": "clustr_robust", "magnet_lambda": -0.5}, "magnet_lambda"),
     ],
 )
 def test_what_a_method_does_not_take_is_refused(values, field):

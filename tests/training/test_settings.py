@@ -21,6 +21,7 @@ from clustr_tf.training.settings import (
         (ClusteringConfig, {"nearest": 0}),
         (ClusteringConfig, {"kmeans_starts": 0}),
         (ClusteringConfig, {"kmeans_iterations": 0}),
+        (ClusteringConfig, {"temperature": 0.0}),
         (OptimizerConfig, {"learning_rate": 0.0}),
         (OptimizerConfig, {"learning_rate": float("nan")}),
         (OptimizerConfig, {"decay": 0.0}),

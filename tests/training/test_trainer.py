@@ -56,6 +56,19 @@ def finished(experiment, dataset, tmp_path_factory):
 
 
 @pytest.mark.slow
+def test_temperature_is_a_factor_of_the_variance(experiment, dataset, tmp_path):
+    """The magnet loss takes no log-scores: the clusters are the same at any temperature."""
+    training = dataclasses.replace(experiment.training, epochs=1, steps_per_epoch=1)
+    variances = []
+    for temperature in (1.0, 100.0):
+        clustering = dataclasses.replace(experiment.clustering, temperature=temperature)
+        settings = dataclasses.replace(experiment, clustering=clustering, training=training)
+        workdir = Workdir(tmp_path / str(temperature))
+        variances.append(train(settings, dataset, workdir, Silent()).history[-1]["variance"])
+    assert variances[1] == pytest.approx(100 * variances[0], rel=1e-3)
+
+
+@pytest.mark.slow
 def test_default_digits_reach_98_per_cent(finished, dataset):
     classifier, _, reporter = finished
     predictions = np.argmax(classifier(to_pixels(dataset.test_images)), axis=1)

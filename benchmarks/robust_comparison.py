@@ -1,0 +1,141 @@
+"""Training methods under the strongest attacks, at the same number of passes.
+
+    python -m benchmarks.robust_comparison --data=digits --passes=480 --output=runs/robust/digits
+    timeout 45m python -m benchmarks.robust_comparison --data=cifar10 --passes=60 \
+        --data_dir=cifar10_jpeg.tar.xz --output=runs/robust/cifar10
+
+Each row of benchmarks/robust_rows.py is trained with configs/robust.py for as many epochs as
+`--passes` forward and backward passes over the training images allow, then attacked with all
+of `python -m clustr_tf.evaluate`. Finished runs are skipped and interrupted ones resumed, so that
+the same command goes on. Prints the tables of docs/results.md.
+"""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+from benchmarks.robust_rows import ROWS
+from benchmarks.runs import cell, finished_run
+from clustr_tf.evaluation.confidence import wilson_interval
+from configs.robust import get_config
+
+_DATA = flags.DEFINE_enum("data", "digits", ["digits", "mnist", "cifar10"], "variant of the config")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "archive or folder of mnist and cifar10")
+_OUTPUT = flags.DEFINE_string("output", "runs/robust", "folder of the workdirs")
+_PASSES = flags.DEFINE_integer("passes", 480, "over the training images, of each run")
+_SEEDS = flags.DEFINE_integer("seeds", 2, "seeds of each row, from 0")
+_ROWS = flags.DEFINE_list("rows", list(ROWS), "which rows, in which order")
+_EXAMPLES = flags.DEFINE_integer("examples", None, "attacked test images; default: the config's")
+_TRAIN_ONLY = flags.DEFINE_bool("train_only", False, "held-out accuracies alone, nothing attacked")
+_OPTIONS = flags.DEFINE_multi_string("option", [], "further flag of the training command")
+
+
+def main(arguments: list[str]) -> None:
+    """Runs what is missing, seed by seed, and prints the table as Markdown."""
+    del arguments
+    for seed in range(_SEEDS.value):
+        for name in _ROWS.value:
+            _trained(name, seed)
+            if not _TRAIN_ONLY.value:
+                _attacked(name, seed)
+    print(_held_out_table() if _TRAIN_ONLY.value else _table())
+
+
+def _workdir(name: str, seed: int) -> Path:
+    return Path(_OUTPUT.value) / f"{name}-{seed}"
+
+
+def _trained(name: str, seed: int) -> dict[str, float]:
+    row, eps = ROWS[name], get_config(_DATA.value).objective.eps
+    flags_of_run = [
+        f"--config=configs/robust.py:{_DATA.value}",
+        f"--config.objective.name={row.method}",
+        f"--config.training.epochs={row.epochs(_PASSES.value)}",
+        f"--config.training.seed={seed}",
+        *(f"--config.{field}={value}" for field, value in row.settings(eps).items()),
+        *_OPTIONS.value,
+    ]
+    if _DATA_DIR.value:
+        flags_of_run.append(f"--config.dataset.data_dir={_DATA_DIR.value}")
+    return finished_run(_workdir(name, seed), *flags_of_run)
+
+
+def _attacked(name: str, seed: int) -> dict[str, Any]:
+    found = _workdir(name, seed) / "robustness.json"
+    if not found.exists():
+        command = [sys.executable, "-m", "clustr_tf.evaluate", f"--workdir={found.parent}"]
+        if _EXAMPLES.value:
+            command.append(f"--examples={_EXAMPLES.value}")
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    values: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+    return values
+
+
+def _table() -> str:
+    """Worst case over all attacks first; its interval is that of the mean on so many images."""
+    lines = [
+        "| method | passes an image | epochs | clean % | worst case % | 95 % interval | "
+        "masking gap (points) | diagnostics failed | median certified l2 | seconds of training |",
+        "| --- " * 10 + "|",
+    ]
+    for name in _ROWS.value:
+        row = ROWS[name]
+        trained = [_trained(name, seed) for seed in range(_SEEDS.value)]
+        attacked = [_attacked(name, seed) for seed in range(_SEEDS.value)]
+        worst = [found["worst_case_accuracy"] for found in attacked]
+        low, high = wilson_interval(sum(worst) / len(worst), attacked[0]["examples"])
+        gaps = [found["masking_gap"] for found in attacked]
+        radii = [found.get("median_certified_radius_l2") for found in trained]
+        cells = [
+            f"`{name}`",
+            f"{row.epochs(_PASSES.value) * row.cost}",
+            f"{row.epochs(_PASSES.value)}",
+            cell([found["clean_accuracy"] for found in attacked], 100, 2),
+            cell(worst, 100, 2),
+            f"{100 * low:.1f} to {100 * high:.1f}",
+            "" if None in gaps else cell(gaps, 100, 2),
+            _failed(attacked),
+            "" if None in radii else cell([radius for radius in radii if radius is not None], 1, 4),
+            cell([found["training_seconds"] for found in trained], 1, 0),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _held_out_table() -> str:
+    """Of the epoch that became the model, on held-out training images: what choices rest on."""
+    lines = ["| method | epochs | held-out clean % | held-out PGD % |", "| --- " * 4 + "|"]
+    for name in _ROWS.value:
+        chosen = [_chosen_epoch(_workdir(name, seed)) for seed in range(_SEEDS.value)]
+        clean, robust = (
+            cell([float(epoch[figure]) for epoch in chosen], 100, 2)
+            for figure in ("validation_accuracy", "pgd_accuracy")
+        )
+        lines.append(f"| `{name}` | {ROWS[name].epochs(_PASSES.value)} | {clean} | {robust} |")
+    return "\n".join(lines)
+
+
+def _chosen_epoch(workdir: Path) -> dict[str, str]:
+    """The row of metrics.csv with the best held-out PGD accuracy, the first of equals."""
+    with (workdir / "metrics.csv").open(encoding="utf-8") as file:
+        return max(csv.DictReader(file), key=lambda epoch: float(epoch["pgd_accuracy"]))
+
+
+def _failed(attacked: list[dict[str, Any]]) -> str:
+    """Names of the diagnostics that failed with any seed."""
+    names = {
+        diagnostic["name"]
+        for found in attacked
+        for diagnostic in found["diagnostics"]
+        if not diagnostic["passed"]
+    }
+    return ", ".join(sorted(names)) or "none"
+
+
+if __name__ == "__main__":
+    app.run(main)

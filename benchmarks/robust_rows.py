@@ -1,0 +1,92 @@
+"""What benchmarks/robust_comparison.py compares."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmarks.bare_step import PASSES
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training method and its settings.
+
+    Attributes:
+        method: name of the objective.
+        overrides: config fields without the leading `config.`.
+        steps: of the adversary, each as long as its share of 1.5 eps; None: the method's own.
+    """
+
+    method: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    steps: int | None = None
+
+    @property
+    def cost(self) -> int:
+        """Passes that an epoch makes over the training images.
+
+        One forward and backward pass, for weights or for pixels, counts 1. The embedding pass
+        that ends every epoch and what is measured there are not counted.
+        """
+        passes = PASSES[self.method]
+        return (passes.descents + (self.steps or passes.attack_steps)) * passes.replays
+
+    def settings(self, eps: float) -> dict[str, Any]:
+        """The overrides with those of the adversary for a ball of radius eps, in pixels."""
+        if self.steps is None:
+            return dict(self.overrides)
+        adversary = {
+            "objective.steps": self.steps,
+            "objective.step_size": round(_REACH * eps / self.steps, 6),
+        }
+        return {**self.overrides, **adversary}
+
+    def epochs(self, passes: int) -> int:
+        """As many epochs as so many passes allow, at least one."""
+        return max(1, passes // self.cost)
+
+
+_REACH = 1.5  # of eps: what all steps of a shorter adversary together come to
+
+# Without an adversary there is no robustness to choose an epoch by.
+_LAST = {"training.checkpoint": "last", "watch.attack.steps": 1}
+# sigma^2 is that of a network whose moving averages are not those of its batches yet: too small.
+_LEARNED = {"clustering.temperature": 100.0}
+_CLUSTERS = _LEARNED | {"objective.centroids": "learned"}
+_K1 = {"clustering.clusters_per_class": 1}
+_PUBLISHED = {"objective.epsilon": 1e-8, "objective.nearest": 10}
+
+ROWS = {
+    "nominal": Row("nominal", _LAST),
+    "clustr": Row("clustr", _LAST),
+    "clustr_qtrades": Row("clustr_qtrades", _PUBLISHED),
+    "clustr_trades": Row("clustr_trades"),
+    "clustr_free": Row("clustr_free"),
+    "pgd_at": Row("pgd_at"),
+    "fast_at": Row("fast_at"),
+    "free_at": Row("free_at"),
+    "trades": Row("trades"),
+    "clustr_robust": Row("clustr_robust", _LEARNED),
+    # The same adversary and epochs on a dense layer: what is left is clustering's own.
+    "trades_3": Row("trades", steps=3),
+    "pgd_at_3": Row("pgd_at", steps=3),
+    # Ablation: fewer steps of the adversary and more epochs.
+    "robust_1": Row("clustr_robust", _LEARNED, steps=1),
+    "robust_2": Row("clustr_robust", _LEARNED, steps=2),
+    "trades_1": Row("trades", steps=1),
+    "trades_2": Row("trades", steps=2),
+    # Ablation: how sharp the log-scores of learned centroids begin.
+    **{
+        f"robust_t{factor}": Row("clustr_robust", {"clustering.temperature": factor})
+        for factor in (1, 10, 1000)
+    },
+    # Ablation: cross-entropy on log-scores, K, magnet loss of adversarial embeddings, k-means.
+    "pgd_at_3_k1": Row("pgd_at", _CLUSTERS | _K1, steps=3),
+    "pgd_at_3_k2": Row("pgd_at", _CLUSTERS, steps=3),
+    "robust_k1": Row("clustr_robust", _LEARNED | _K1),
+    "robust_k4": Row("clustr_robust", _LEARNED | {"clustering.clusters_per_class": 4}),
+    "robust_magnet_0.02": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.02}),
+    "robust_magnet_0.1": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.1}),
+    "robust_magnet_0.5": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.5}),
+    "robust_refreshed": Row("clustr_robust", {"objective.centroids": "refreshed"}),
+}

@@ -1,0 +1,92 @@
+"""ClusTR that stays standing: consistent log-scores, clusters of adversarial embeddings."""
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from clustr_tf.attacks import cross_entropy
+from clustr_tf.classifier import Classifier
+from clustr_tf.objectives.adversary import Adversary
+from clustr_tf.objectives.clustr import Clustr
+from clustr_tf.objectives.consistency import kl_divergence
+from clustr_tf.objectives.objective import FreeTraining, StepLosses
+from clustr_tf.objectives.settings import ObjectiveConfig
+
+_LAMBDA = 6.0
+_STEP, _STEPS = 0.5, 3  # of eps
+
+
+@dataclass(frozen=True)
+class ClustrRobust:
+    """CE(x) + weight * KL(p(x) || p(x')) + magnet_lambda * magnet(f(x')).
+
+    All of it on log-scores, whose gradients neither underflow nor saturate together. The magnet
+    loss draws the embeddings of the attacked images together, those that a robust accuracy is
+    about; a shuffled batch has one cluster a class.
+
+    Args:
+        weight: of the consistency.
+        magnet_lambda: of the magnet loss.
+        clustering: the magnet loss.
+        adversary: finds x' by ascending the KL divergence.
+        centroids: "refreshed", "learned" or "fixed"; see `Objective`.
+
+    Reference:
+        Alfarra et al., arXiv 2006.07682, section 4.2; Zhang et al., arXiv 1901.08573, equation 5.
+    """
+
+    weight: float
+    magnet_lambda: float
+    clustering: Clustr
+    adversary: Adversary
+    centroids: str | None
+    free: FreeTraining | None = None
+
+    def losses(
+        self,
+        classifier: Classifier,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        seed: tf.Tensor,
+        progress: tf.Tensor,
+    ) -> StepLosses:
+        """Losses of the images and their companions; see `Objective.losses`."""
+        del progress
+        clean = classifier.log_scores(classifier.embed(images, training=True))
+        companions = self.adversary.perturb(
+            classifier, classifier.log_scores, kl_divergence, images, clean, seed
+        )
+        attacked = classifier.embed(companions, training=True)
+        xent = cross_entropy(labels=targets[:, 0], logits=clean)
+        losses = StepLosses(xent, xent, {"xent": tf.reduce_mean(xent)})
+        inconsistency = kl_divergence(clean, classifier.log_scores(attacked))
+        losses = losses.plus("consistency", self.weight, inconsistency)
+        if self.magnet_lambda == 0:
+            return losses
+        magnet = self.clustering.embedding_losses(classifier, attacked, targets)
+        return losses.plus("magnet", self.magnet_lambda, magnet.total)
+
+
+def clustr_robust(config: ObjectiveConfig) -> ClustrRobust:
+    """CE(x) + 6 KL(p(x) || p(x')), x' after three sign steps of eps / 2 from the image's side.
+
+    Args:
+        config: `consistency_lambda`, `magnet_lambda`, `centroids` (learned unless it says
+            otherwise), `step_size` and `steps` override the above.
+
+    Returns:
+        The objective.
+    """
+    return ClustrRobust(
+        weight=_LAMBDA if config.consistency_lambda is None else config.consistency_lambda,
+        magnet_lambda=config.magnet_lambda,
+        clustering=Clustr(config.alpha, config.epsilon, 0.0, None),
+        adversary=Adversary(
+            config.eps,
+            _STEP * config.eps if config.step_size is None else config.step_size,
+            config.steps or _STEPS,
+            config.standardised_steps,
+            gaussian_start=True,
+        ),
+        centroids=config.centroids or "learned",
+    )

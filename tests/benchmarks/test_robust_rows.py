@@ -1,0 +1,47 @@
+"""Rows of the comparison of robust training: equal passes, and settings that can run."""
+
+import pytest
+
+from benchmarks.robust_rows import ROWS
+from clustr_tf.experiment import read_experiment
+from configs import robust
+
+
+@pytest.mark.parametrize(
+    ("name", "cost"),
+    [
+        ("nominal", 1),
+        ("clustr_qtrades", 3),  # images, companions, one step
+        ("clustr_free", 4),  # replays
+        ("fast_at", 2),  # one step, companions
+        ("pgd_at", 8),  # seven steps, companions
+        ("trades", 12),  # images, ten steps, companions
+        ("clustr_robust", 5),  # images, three steps, companions
+        ("trades_2", 4),
+    ],
+)
+def test_passes_of_an_epoch(name, cost):
+    assert ROWS[name].cost == cost
+
+
+@pytest.mark.parametrize("passes", [60, 480])
+def test_every_row_gets_the_same_passes(passes):
+    for row in ROWS.values():
+        assert passes - row.cost < row.epochs(passes) * row.cost <= passes
+
+
+def test_a_run_has_one_epoch_at_least():
+    assert ROWS["trades"].epochs(5) == 1
+
+
+@pytest.mark.parametrize("variant", ["digits", "mnist", "cifar10"])
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_is_an_experiment(name, variant):
+    """Steps of a shortened adversary reach 1.5 eps together, whatever eps is."""
+    config, row = robust.get_config(variant), ROWS[name]
+    config.objective.name = row.method
+    config.update_from_flattened_dict(row.settings(config.objective.eps))
+    objective = read_experiment(config.to_dict()).objective
+    if row.steps is not None:
+        reach = objective.steps * objective.step_size
+        assert reach == pytest.approx(1.5 * config.objective.eps, rel=1e-3)
