@@ -16,6 +16,7 @@ DISTRIBUTIONS = {
     "art": "adversarial-robustness-toolbox",
     "google": "protobuf",
     "grpc": "grpcio",
+    "markdown_it": "markdown-it-py",
     "sklearn": "scikit-learn",
     "tensorflow_datasets": "tensorflow-datasets",
     "tensorflow_serving": "tensorflow-serving-api",
