@@ -52,7 +52,9 @@ _REACH = 1.5  # of eps: what all steps of a shorter adversary together come to
 _LAST = {"training.checkpoint": "last", "watch.attack.steps": 1}
 # sigma^2 is that of a network whose moving averages are not those of its batches yet: too small.
 _LEARNED = {"clustering.temperature": 100.0}
+_NEAR = _LEARNED | {"objective.likelihood_lambda": 0.3}
 _CLUSTERS = _LEARNED | {"objective.centroids": "learned"}
+_REFRESHED = {"objective.centroids": "refreshed"}
 _K1 = {"clustering.clusters_per_class": 1}
 _PUBLISHED = {"objective.epsilon": 1e-8, "objective.nearest": 10}
 
@@ -66,13 +68,13 @@ ROWS = {
     "fast_at": Row("fast_at"),
     "free_at": Row("free_at"),
     "trades": Row("trades"),
-    "clustr_robust": Row("clustr_robust", _LEARNED),
+    "clustr_robust": Row("clustr_robust", _NEAR),
     # The same adversary and epochs on a dense layer: what is left is clustering's own.
     "trades_3": Row("trades", steps=3),
     "pgd_at_3": Row("pgd_at", steps=3),
     # Ablation: fewer steps of the adversary and more epochs.
-    "robust_1": Row("clustr_robust", _LEARNED, steps=1),
-    "robust_2": Row("clustr_robust", _LEARNED, steps=2),
+    "robust_1": Row("clustr_robust", _NEAR, steps=1),
+    "robust_2": Row("clustr_robust", _NEAR, steps=2),
     "trades_1": Row("trades", steps=1),
     "trades_2": Row("trades", steps=2),
     # Ablation: how sharp the log-scores of learned centroids begin.
@@ -83,10 +85,20 @@ ROWS = {
     # Ablation: cross-entropy on log-scores, K, magnet loss of adversarial embeddings, k-means.
     "pgd_at_3_k1": Row("pgd_at", _CLUSTERS | _K1, steps=3),
     "pgd_at_3_k2": Row("pgd_at", _CLUSTERS, steps=3),
-    "robust_k1": Row("clustr_robust", _LEARNED | _K1),
-    "robust_k4": Row("clustr_robust", _LEARNED | {"clustering.clusters_per_class": 4}),
+    "robust_k1": Row("clustr_robust", _NEAR | _K1),
+    "robust_k4": Row("clustr_robust", _NEAR | {"clustering.clusters_per_class": 4}),
+    # Ablation: how near embeddings are kept to their clusters.
+    **{
+        f"robust_nll_{weight}": Row(
+            "clustr_robust", _LEARNED | {"objective.likelihood_lambda": weight}
+        )
+        for weight in (0.0, 0.03, 0.1, 1.0)
+    },
     "robust_magnet_0.02": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.02}),
     "robust_magnet_0.1": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.1}),
     "robust_magnet_0.5": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.5}),
-    "robust_refreshed": Row("clustr_robust", {"objective.centroids": "refreshed"}),
+    "robust_refreshed": Row("clustr_robust", _REFRESHED),
+    "robust_refreshed_magnet_0.1": Row(
+        "clustr_robust", _REFRESHED | {"objective.magnet_lambda": 0.1}
+    ),
 }

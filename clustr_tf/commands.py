@@ -143,7 +143,7 @@ def _define_config(default: Path) -> None:
         None,
         "Python file with get_config(); FILE.py:NAME asks it for a variant. Any field can be "
         "overridden, such as --config.training.epochs=10; floats may be fractions. Without the "
-        "flag: configs/digits.py.",
+        f"flag: configs/{default.name}.",
         lock_config=True,
     )
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])

@@ -66,7 +66,9 @@ class Workdir:
         return self.root / "embedding.png"
 
     @contextmanager
-    def claimed(self, experiment: Experiment, writes: bool = True) -> Iterator[None]:
+    def claimed(
+        self, experiment: Experiment, writes: bool = True, wait: bool = False
+    ) -> Iterator[None]:
         """The folder for this process alone, while the block runs.
 
         The lock is the operating system's: it ends with the process, however that ends. A thread
@@ -75,6 +77,7 @@ class Workdir:
         Args:
             experiment: written as the config, or checked to be the very same one.
             writes: False for a worker that leaves the folder alone.
+            wait: for the process that trains here, instead of refusing.
 
         Raises:
             InputError: if another process trains here, the folder holds a run with another config
@@ -86,8 +89,8 @@ class Workdir:
             return
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".lock", timeout=0, is_singleton=True)
-            lock.acquire()
+            lock = FileLock(self.root / ".lock", is_singleton=True)
+            lock.acquire(timeout=-1 if wait else 0)
         except Timeout as error:
             raise InputError(
                 f"--workdir={self.root} is in use: another process is training there"

@@ -65,6 +65,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
                 "temperature": placeholder(float),  # how sharply, in pixels
                 "centroids": placeholder(str),  # learned, refreshed, fixed
                 "magnet_lambda": 0.0,  # weight of the magnet loss beside the certified margin
+                "likelihood_lambda": 0.0,  # weight of the distance to the own cluster
                 "interval_lambda": placeholder(float),  # weight of the worst case of clustr_ibp
                 "warmup": placeholder(float),  # share of the training over which its eps grows
             },

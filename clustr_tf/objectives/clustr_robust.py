@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
+from clustr_tf.distances import squared_distances
 from clustr_tf.objectives.adversary import Adversary
 from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.consistency import kl_divergence
@@ -18,24 +19,29 @@ _STEP, _STEPS = 0.5, 3  # of eps
 
 @dataclass(frozen=True)
 class ClustrRobust:
-    """CE(x) + weight * KL(p(x) || p(x')) + magnet_lambda * magnet(f(x')).
+    """CE(x) + weight * KL(p(x) || p(x')) + likelihood_lambda * NLL(f(x')), and a magnet loss.
 
-    All of it on log-scores, whose gradients neither underflow nor saturate together. The magnet
-    loss draws the embeddings of the attacked images together, those that a robust accuracy is
-    about; a shuffled batch has one cluster a class.
+    All of it on log-scores, whose gradients neither underflow nor saturate together.
+    NLL(z) = min_k |z - mu_yk|^2 / (2 sigma^2) over the clusters of the label keeps the embeddings
+    of attacked images near their clusters: cross-entropy and consistency know only differences of
+    log-scores, under which all of them together may fall until their exponentials underflow. The
+    magnet loss draws those embeddings together too; a shuffled batch has one cluster a class.
 
     Args:
         weight: of the consistency.
+        likelihood_lambda: of the negative log-likelihood.
         magnet_lambda: of the magnet loss.
         clustering: the magnet loss.
         adversary: finds x' by ascending the KL divergence.
         centroids: "refreshed", "learned" or "fixed"; see `Objective`.
 
     Reference:
-        Alfarra et al., arXiv 2006.07682, section 4.2; Zhang et al., arXiv 1901.08573, equation 5.
+        Alfarra et al., arXiv 2006.07682, section 4.2; Zhang et al., arXiv 1901.08573, equation 5;
+        Wan et al., arXiv 1803.02988, section 3.2 (likelihood regularisation).
     """
 
     weight: float
+    likelihood_lambda: float
     magnet_lambda: float
     clustering: Clustr
     adversary: Adversary
@@ -61,24 +67,39 @@ class ClustrRobust:
         losses = StepLosses(xent, xent, {"xent": tf.reduce_mean(xent)})
         inconsistency = kl_divergence(clean, classifier.log_scores(attacked))
         losses = losses.plus("consistency", self.weight, inconsistency)
-        if self.magnet_lambda == 0:
-            return losses
-        magnet = self.clustering.embedding_losses(classifier, attacked, targets)
-        return losses.plus("magnet", self.magnet_lambda, magnet.total)
+        if self.likelihood_lambda:
+            likelihood = _negative_log_likelihood(classifier, attacked, targets[:, 0])
+            losses = losses.plus("likelihood", self.likelihood_lambda, likelihood)
+        if self.magnet_lambda:
+            magnet = self.clustering.embedding_losses(classifier, attacked, targets)
+            losses = losses.plus("magnet", self.magnet_lambda, magnet.total)
+        return losses
+
+
+def _negative_log_likelihood(
+    classifier: Classifier, embeddings: tf.Tensor, labels: tf.Tensor
+) -> tf.Tensor:
+    """Of the nearest cluster of the label, up to a constant, `[batch]`."""
+    head = classifier.head
+    distances = squared_distances(tf.cast(embeddings, tf.float32), head.centroids)
+    by_class = tf.reshape(distances, [-1, head.num_classes, head.clusters_per_class])
+    own = tf.reduce_min(tf.gather(by_class, labels, batch_dims=1), axis=-1)
+    return own / (2 * tf.convert_to_tensor(head.variance))
 
 
 def clustr_robust(config: ObjectiveConfig) -> ClustrRobust:
     """CE(x) + 6 KL(p(x) || p(x')), x' after three sign steps of eps / 2 from the image's side.
 
     Args:
-        config: `consistency_lambda`, `magnet_lambda`, `centroids` (learned unless it says
-            otherwise), `step_size` and `steps` override the above.
+        config: `consistency_lambda`, `likelihood_lambda`, `magnet_lambda`, `centroids` (learned
+            unless it says otherwise), `step_size` and `steps` override the above.
 
     Returns:
         The objective.
     """
     return ClustrRobust(
         weight=_LAMBDA if config.consistency_lambda is None else config.consistency_lambda,
+        likelihood_lambda=config.likelihood_lambda,
         magnet_lambda=config.magnet_lambda,
         clustering=Clustr(config.alpha, config.epsilon, 0.0, None),
         adversary=Adversary(

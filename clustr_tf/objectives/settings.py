@@ -18,7 +18,8 @@ OPTIONS: dict[str, frozenset[str]] = {
     "clustr_free": _XENT | {"replays"},
     "clustr_certified": frozenset({"margin", "temperature", "centroids", "magnet_lambda"}),
     "clustr_ibp": frozenset({"interval_lambda", "warmup", "centroids", "magnet_lambda"}),
-    "clustr_robust": _STEPS | {"consistency_lambda", "centroids", "magnet_lambda"},
+    "clustr_robust": _STEPS
+    | {"consistency_lambda", "centroids", "likelihood_lambda", "magnet_lambda"},
     "nominal": frozenset(),
     "pgd_at": _STEPS | {"centroids"},
     "fast_at": _STEPS,
@@ -52,6 +53,7 @@ class ObjectiveConfig:
     temperature: float | None = None  # how sharply, in pixels
     centroids: str | None = None  # learned, refreshed, fixed; pgd_at: None is a dense layer
     magnet_lambda: float = 0.0  # weight of the magnet loss
+    likelihood_lambda: float = 0.0  # weight of the distance to the own cluster (clustr_robust)
     interval_lambda: float | None = None  # weight of the worst case at last (clustr_ibp)
     warmup: float | None = None  # share of the training over which it and its eps grow
 
@@ -69,7 +71,7 @@ class ObjectiveConfig:
             raise ValueError(f"epsilon must be in [0, 1). Received: {self.epsilon}")
         for name in (
             *("alpha", "xent_lambda", "consistency_lambda", "eps", "step_size", "margin"),
-            "magnet_lambda",
+            *("magnet_lambda", "likelihood_lambda"),
         ):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):

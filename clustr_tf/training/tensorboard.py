@@ -26,6 +26,16 @@ _NAMES = {
 }
 
 
+def scalar_name(column: str) -> str:
+    """Under which name TensorBoard has a column of metrics.csv."""
+    return _NAMES.get(column, f"train/{column}")
+
+
+def hparam_value(value: object) -> bool | int | float | str:
+    """A setting as TensorBoard's hyper-parameters take it."""
+    return value if isinstance(value, bool | int | float) else str(value)
+
+
 class TensorBoard:
     """The run's tensorboard folder: scalars and cluster sizes every epoch, the rest at the end.
 
@@ -61,7 +71,7 @@ class TensorBoard:
         with _os_errors(), self._writer.as_default(step=int(row["epoch"])):
             for name, value in row.items():
                 if name not in ("epoch", "seconds"):
-                    tf.summary.scalar(_NAMES.get(name, f"train/{name}"), value)
+                    tf.summary.scalar(scalar_name(name), value)
             if cluster_sizes is not None:
                 tf.summary.histogram("clusters/sizes", cluster_sizes)
 
@@ -120,4 +130,4 @@ def _flattened(values: Mapping[str, object], path: str = "") -> Iterable[tuple[s
         if isinstance(value, Mapping):
             yield from _flattened(value, f"{path}{name}.")
         else:
-            yield f"{path}{name}", value if isinstance(value, bool | int | float) else str(value)
+            yield f"{path}{name}", hparam_value(value)

@@ -26,7 +26,10 @@ SHORT = (
     "--config.evaluation.paper_restarts=2",
     "--config.evaluation.diagnostic_examples=20",
 )
-COMMANDS = ["clustr_tf.train", "clustr_tf.evaluate", "clustr_tf.certify", "export.savedmodel"]
+COMMANDS = [
+    *("clustr_tf.train", "clustr_tf.evaluate", "clustr_tf.certify", "clustr_tf.tune"),
+    "export.savedmodel",
+]
 
 
 def _arguments(command, *flags):

@@ -15,13 +15,16 @@ from clustr_tf.objectives import build_objective
 from clustr_tf.training.building import build_classifier
 from clustr_tf.training.distribution import Replicas
 from clustr_tf.training.step import build_step
+from clustr_tf.tuning.request import read_request
 from configs import (
     cifar10,
     cifar10_certified,
+    cifar10_search,
     cifar100,
     digits,
     digits_certified,
     digits_ibp,
+    digits_search,
     image_folder,
     mnist_certified,
     robust,
@@ -128,3 +131,10 @@ def test_the_full_size_config_trains_one_step():
     assert np.isfinite(losses).all()
     assert np.isfinite(float(parts["loss"]))
     assert not np.array_equal(before, classifier.trainable_variables[0])
+
+
+@pytest.mark.parametrize("module", [digits_search, cifar10_search])
+def test_searches_are_experiments_with_a_space(module):
+    request = read_request(module.get_config().to_dict(), None)
+    assert request.settings.objective.startswith("val_pgd_accuracy")
+    assert len(request.fields) > 3

@@ -80,6 +80,11 @@ def _magnet(weights):
     return reference.magnet(PIXELS @ weights, CLASSES, ALPHA)
 
 
+def _own_distances(embeddings):
+    """|z - mu_y|^2 / (2 sigma^2), one cluster a class."""
+    return ((embeddings - CENTROIDS[CLASSES]) ** 2).sum(axis=1) / (2 * VARIANCE)
+
+
 def test_clustr_is_the_magnet_loss():
     losses = _check(ObjectiveConfig("clustr", alpha=ALPHA), _clustered(), _magnet)
     np.testing.assert_allclose(losses.remembered, losses.total)
@@ -302,9 +307,11 @@ def test_trades_starts_beside_the_image():
     _check(ObjectiveConfig("trades", eps=EPS), _dense(), total)
 
 
-@pytest.mark.parametrize("magnet_lambda", [0.0, 0.5])
-def test_clustr_robust_clusters_what_its_adversary_finds(magnet_lambda):
-    """Three steps of eps / 2 from beside the image; the magnet loss is that of the companions."""
+@pytest.mark.parametrize(
+    ("magnet_lambda", "likelihood_lambda"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.25)]
+)
+def test_clustr_robust_clusters_what_its_adversary_finds(magnet_lambda, likelihood_lambda):
+    """Three steps of eps / 2 from beside the image; what clusters is told of the companions."""
     clean = _scores(PIXELS @ WEIGHTS)
     companions = reference.sign_steps(
         lambda pixels: reference.kl(clean, _scores(pixels @ WEIGHTS)).sum(),
@@ -318,11 +325,33 @@ def test_clustr_robust_clusters_what_its_adversary_finds(magnet_lambda):
     def total(weights):
         clean, moved = _scores(PIXELS @ weights), _scores(companions @ weights)
         losses = reference.cross_entropy(clean, CLASSES) + 6 * reference.kl(clean, moved)
+        if likelihood_lambda:
+            losses = losses + likelihood_lambda * _own_distances(companions @ weights)
         return losses + magnet_lambda * reference.magnet(companions @ weights, CLASSES, ALPHA)
 
-    config = ObjectiveConfig("clustr_robust", alpha=ALPHA, eps=EPS, magnet_lambda=magnet_lambda)
+    config = ObjectiveConfig(
+        "clustr_robust",
+        alpha=ALPHA,
+        eps=EPS,
+        magnet_lambda=magnet_lambda,
+        likelihood_lambda=likelihood_lambda,
+    )
     losses = _check(config, _clustered(), total)
     assert ("magnet" in losses.parts) == (magnet_lambda > 0)
+    assert ("likelihood" in losses.parts) == (likelihood_lambda > 0)
+
+
+def test_the_likelihood_is_that_of_the_nearest_cluster_of_the_label():
+    """Companions in a ball of radius 0 are the images themselves."""
+    centroids = np.random.default_rng(5).normal(size=(6, 2)).astype(np.float32)
+    head = ClusteringHead(3, 2)
+    head.set_clusters(centroids, VARIANCE)
+    config = ObjectiveConfig("clustr_robust", eps=0.0, likelihood_lambda=0.25)
+    losses, _ = _losses_and_gradient(_classifier(head), config)
+    squares = ((PIXELS @ WEIGHTS)[:, None] - centroids[None].astype(np.float64)) ** 2
+    distances = squares.sum(axis=2).reshape(-1, 3, 2)
+    own = distances[np.arange(len(CLASSES)), CLASSES].min(axis=1) / (2 * VARIANCE)
+    assert float(losses.parts["likelihood"]) == pytest.approx(own.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["clustr_free", "free_at"])
@@ -386,6 +415,8 @@ def test_every_method_has_its_options():
         ({"name": "clustr_ibp", "interval_lambda": -0.5}, "interval_lambda"),
         ({"name": "clustr_ibp", "magnet_lambda": 0.5}, "magnet_lambda"),
         ({"name": "clustr_robust", "magnet_lambda": -0.5}, "magnet_lambda"),
+        ({"name": "clustr_robust", "likelihood_lambda": -0.5}, "likelihood_lambda"),
+        ({"name": "clustr", "likelihood_lambda": 0.5}, "likelihood_lambda"),
     ],
 )
 def test_what_a_method_does_not_take_is_refused(values, field):

@@ -1,0 +1,237 @@
+"""Which fields of a config a search draws, and from what."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import keras_tuner
+
+from clustr_tf.errors import InputError
+
+_PATH = "config.search.space"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A field is drawn only where another one that is drawn has one of these values."""
+
+    name: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, both included; whole ones if both are.
+
+    Attributes:
+        name: the dotted name of the field, such as "optimizer.learning_rate".
+        low: the least.
+        high: the greatest.
+        sampling: "linear" or "log".
+        when: None for always.
+    """
+
+    name: str
+    low: float
+    high: float
+    sampling: str
+    when: Condition | None
+
+    def declare(self, space: keras_tuner.HyperParameters) -> None:
+        """Adds the field to what Keras-tuner draws."""
+        draw = (
+            space.Int if isinstance(self.low, int) and isinstance(self.high, int) else space.Float
+        )
+        with _condition(space, self.when):
+            draw(self.name, self.low, self.high, sampling=self.sampling)
+
+    def value(self, drawn: Any) -> Any:
+        """What the config gets for what Keras-tuner drew."""
+        return drawn
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One of some values, of whatever type the field has.
+
+    Attributes:
+        name: the dotted name of the field.
+        values: at least one.
+        when: None for always.
+    """
+
+    name: str
+    values: tuple[Any, ...]
+    when: Condition | None
+
+    def declare(self, space: keras_tuner.HyperParameters) -> None:
+        """Adds the field to what Keras-tuner draws."""
+        values = [json.dumps(value) for value in self.values] if self._as_text else self.values
+        with _condition(space, self.when):
+            space.Choice(self.name, list(values))
+
+    def value(self, drawn: Any) -> Any:
+        """What the config gets for what Keras-tuner drew."""
+        return json.loads(drawn) if self._as_text else drawn
+
+    @property
+    def _as_text(self) -> bool:
+        """Keras-tuner chooses among values of one of four types, and not None or lists."""
+        kinds = {type(value) for value in self.values}
+        return len(kinds) > 1 or not kinds <= {int, float, str, bool}
+
+
+Field = Range | Choices
+
+
+def _condition(space: keras_tuner.HyperParameters, when: Condition | None) -> Any:
+    return space.conditional_scope(when.name, list(when.values)) if when else nullcontext()
+
+
+def read_space(values: Any, config: Mapping[str, Any]) -> tuple[Field, ...]:
+    """Reads `config.search.space`, which is nested like the config itself.
+
+    A field is {"low", "high"} with an optional "sampling" (linear, log), or {"choices"}; either
+    may have "when": {"field", "values"}, which names a field above that has choices.
+
+    Args:
+        values: the nested mappings.
+        config: the config without `search`, for the names of its fields.
+
+    Returns:
+        The fields, those that others depend on first.
+
+    Raises:
+        InputError: one line that names the field, what was received and what is allowed.
+
+    Example:
+        >>> read_space({"optimizer": {"learning_rate": {"low": 1e-4, "high": 1e-2}}}, config)
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{_PATH} must be a group of fields. Received: {values!r}")
+    fields = sorted(_read(values, config, ""), key=lambda field: field.when is not None)
+    if not fields:
+        raise InputError(f"{_PATH} must have at least one field. Received: none")
+    free = {field.name: field for field in fields if field.when is None}
+    for field in fields:
+        if field.when is not None:
+            parent = free.get(field.when.name)
+            allowed = parent.values if isinstance(parent, Choices) else ()
+            if not set(field.when.values) <= set(allowed):
+                raise InputError(
+                    f"{_PATH}.{field.name}.when must name a field with choices in the space, "
+                    f"itself without when, and some of them. Received: {field.when.name!r}, "
+                    f"{field.when.values}"
+                )
+    return tuple(fields)
+
+
+def _read(values: Mapping[str, Any], config: Mapping[str, Any], prefix: str) -> Iterator[Field]:
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in config:
+            raise InputError(
+                f"{_PATH}.{name}: the config has no such field; it has {', '.join(config)}"
+            )
+        if not isinstance(value, Mapping):
+            raise InputError(
+                f"{_PATH}.{name} must be a group: low and high, or choices. Received: {value!r}"
+            )
+        if isinstance(config[key], Mapping):
+            yield from _read(value, config[key], f"{name}.")
+        else:
+            yield _read_field(name, value)
+
+
+def _read_field(name: str, value: Mapping[str, Any]) -> Field:
+    keys, when = set(value) - {"when"}, None
+    if "when" in value:
+        condition = value["when"]
+        if not isinstance(condition, Mapping) or set(condition) != {"field", "values"}:
+            raise InputError(
+                f"{_PATH}.{name}.when must have field and values. Received: {condition!r}"
+            )
+        when = Condition(condition["field"], tuple(condition["values"]))
+    if keys == {"choices"}:
+        choices = value["choices"]
+        if not isinstance(choices, list | tuple) or not choices:
+            raise InputError(
+                f"{_PATH}.{name}.choices must be a list of at least one value. "
+                f"Received: {choices!r}"
+            )
+        return Choices(name, tuple(choices), when)
+    if {"low", "high"} <= keys <= {"low", "high", "sampling"}:
+        return _read_range(name, value, when)
+    raise InputError(
+        f"{_PATH}.{name} must have low and high (and sampling), or choices. "
+        f"Received: {sorted(value)}"
+    )
+
+
+def _read_range(name: str, value: Mapping[str, Any], when: Condition | None) -> Range:
+    low, high, sampling = value["low"], value["high"], value.get("sampling", "linear")
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high))
+    if not numbers or not -math.inf < low < high < math.inf:
+        raise InputError(
+            f"{_PATH}.{name} must have numbers low < high. Received: {low!r} and {high!r}"
+        )
+    if sampling not in ("linear", "log") or (sampling == "log" and low <= 0):
+        raise InputError(
+            f"{_PATH}.{name}.sampling must be linear, or log with low above 0. "
+            f"Received: {sampling!r} with low {low!r}"
+        )
+    return Range(name, low, high, sampling, when)
+
+
+def hyperparameters(fields: tuple[Field, ...]) -> keras_tuner.HyperParameters:
+    """The fields as Keras-tuner knows them.
+
+    Args:
+        fields: of `read_space`.
+
+    Returns:
+        The space.
+    """
+    space = keras_tuner.HyperParameters()
+    for field in fields:
+        field.declare(space)
+    return space
+
+
+def drawn_values(fields: tuple[Field, ...], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial's values of the fields that are drawn, by dotted name.
+
+    Args:
+        fields: of `read_space`.
+        drawn: Keras-tuner's values; it may have others of its own.
+
+    Returns:
+        Only the fields that the trial has.
+    """
+    return {field.name: field.value(drawn[field.name]) for field in fields if field.name in drawn}
+
+
+def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a config with other values.
+
+    Args:
+        config: nested mappings.
+        values: by dotted name.
+
+    Returns:
+        The copy; the config stays as it is.
+
+    Example:
+        >>> with_values({"optimizer": {"decay": 0.1}}, {"optimizer.decay": 0.5})
+        {'optimizer': {'decay': 0.5}}
+    """
+    copy = {
+        key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()
+    }
+    for name, value in values.items():
+        key, _, rest = name.partition(".")
+        copy[key] = with_values(copy[key], {rest: value}) if rest else value
+    return copy

@@ -1,0 +1,45 @@
+"""One trial in a process of its own: trains the experiment of a workdir, and nothing else.
+
+A process gives back all its memory, keeps what one trial sets in TensorFlow from the next, and may
+crash. Test images are left alone: what a trial is worth is measured on held-out ones.
+"""
+
+import os
+import signal
+import sys
+import threading
+
+from absl import flags
+
+from clustr_tf.commands import required_workdir, run
+
+flags.declare_key_flag("workdir")
+
+
+def main() -> None:
+    """Trains, or goes on from the newest checkpoint."""
+    threading.Thread(target=_leave_with_the_search, daemon=True).start()
+    from rich.console import Console
+
+    from clustr_tf.datasets import load_dataset
+    from clustr_tf.training.progress import ProgressBars
+    from clustr_tf.training.trainer import train
+    from clustr_tf.workdir import Workdir
+
+    workdir = Workdir(required_workdir())
+    experiment = workdir.experiment()
+    # A search that was killed may have left a process behind that is still saving its state.
+    with workdir.claimed(experiment, wait=True):
+        train(experiment, load_dataset(experiment.dataset), workdir, ProgressBars(Console()))
+
+
+def _leave_with_the_search() -> None:
+    """Standard input ends when the search ends, however it ends; training then saves and leaves."""
+    # Not through sys.stdin: Python aborts if it ends while a thread is reading that.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    run(main)

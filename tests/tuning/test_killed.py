@@ -1,0 +1,60 @@
+"""kill -9: the command goes on at the trial, and the trial at its checkpoint."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FLAGS = (
+    "--max_trials=2",
+    "--config.search.algorithm=random",
+    "--config.backbone.width=4",
+    "--config.training.epochs=6",
+    "--config.training.steps_per_epoch=3",
+)
+
+
+def _start(root):
+    return subprocess.Popen(
+        [sys.executable, "-m", "clustr_tf.tune", f"--workdir={root}", *FLAGS],
+        cwd=ROOT,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _epochs(folder):
+    with (folder / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_at_the_checkpoint_of_its_trial(tmp_path):
+    trial = tmp_path / "run" / "trials" / "0"
+    trial.mkdir(parents=True)
+    # What the trial says is read as it says it: so the test knows where it is.
+    os.mkfifo(trial / "log.txt")
+    search = _start(tmp_path / "run")
+    with (trial / "log.txt").open() as log:
+        for line in log:
+            if line.startswith("epoch 2/6"):
+                search.kill()
+                break
+        search.communicate()
+        log.read()  # until the trial, which notices, has saved its state and left
+    (trial / "log.txt").unlink()
+    before = _epochs(trial)
+    assert 2 <= len(before) < 6
+
+    again = _start(tmp_path / "run")
+    output, _ = again.communicate()
+    assert again.returncode == 0, output
+    assert _epochs(trial)[: len(before)] == before  # with their times: they were not run again
+    assert [len(_epochs(tmp_path / "run" / "trials" / name)) for name in "01"] == [6, 6]
+    assert "2 trials, 0 failed" in output
