@@ -18,6 +18,7 @@ DISTRIBUTIONS = {
     "grpc": "grpcio",
     "markdown_it": "markdown-it-py",
     "sklearn": "scikit-learn",
+    "keras_tuner": "keras-tuner",
     "tensorflow_datasets": "tensorflow-datasets",
     "tensorflow_serving": "tensorflow-serving-api",
     "yaml": "pyyaml",
