@@ -9,6 +9,7 @@ import ml_collections
 
 from configs import digits
 
+_ROBUST = {"field": "objective.name", "values": ("clustr_robust",)}
 _WITH_STEPS = {"field": "objective.name", "values": ("clustr_robust", "pgd_at", "trades")}
 
 
@@ -30,8 +31,12 @@ def get_config() -> ml_collections.ConfigDict:
                 "name": {"choices": ("clustr", "clustr_free", *_WITH_STEPS["values"])},
                 "steps": {"low": 1, "high": 5, "when": _WITH_STEPS},
                 "step_size": {"low": 0.02, "high": 0.1, "when": _WITH_STEPS},
+                "likelihood_lambda": {"low": 0.0, "high": 0.3, "when": _ROBUST},
             },
-            "clustering": {"clusters_per_class": {"choices": (1, 2, 4)}},
+            "clustering": {
+                "clusters_per_class": {"choices": (1, 2, 4)},
+                "temperature": {"low": 1.0, "high": 300.0, "sampling": "log", "when": _ROBUST},
+            },
             "optimizer": {"learning_rate": {"low": 3e-4, "high": 1e-2, "sampling": "log"}},
         },
     }
