@@ -10,7 +10,6 @@ of `python -m clustr_tf.evaluate`. Finished runs are skipped and interrupted one
 the same command goes on. Prints the tables of docs/results.md.
 """
 
-import csv
 import json
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from absl import app, flags
 from benchmarks.robust_rows import ROWS
 from benchmarks.runs import cell, finished_run
 from clustr_tf.evaluation.confidence import wilson_interval
+from clustr_tf.training.metrics import Row, chosen_row, read_metrics
 from configs.robust import get_config
 
 _DATA = flags.DEFINE_enum("data", "digits", ["digits", "mnist", "cifar10"], "variant of the config")
@@ -111,19 +111,17 @@ def _held_out_table() -> str:
     """Of the epoch that became the model, on held-out training images: what choices rest on."""
     lines = ["| method | epochs | held-out clean % | held-out PGD % |", "| --- " * 4 + "|"]
     for name in _ROWS.value:
-        chosen = [_chosen_epoch(_workdir(name, seed)) for seed in range(_SEEDS.value)]
+        chosen = [_chosen(_workdir(name, seed)) for seed in range(_SEEDS.value)]
         clean, robust = (
-            cell([float(epoch[figure]) for epoch in chosen], 100, 2)
+            cell([epoch[figure] for epoch in chosen], 100, 2)
             for figure in ("validation_accuracy", "pgd_accuracy")
         )
         lines.append(f"| `{name}` | {ROWS[name].epochs(_PASSES.value)} | {clean} | {robust} |")
     return "\n".join(lines)
 
 
-def _chosen_epoch(workdir: Path) -> dict[str, str]:
-    """The row of metrics.csv with the best held-out PGD accuracy, the first of equals."""
-    with (workdir / "metrics.csv").open(encoding="utf-8") as file:
-        return max(csv.DictReader(file), key=lambda epoch: float(epoch["pgd_accuracy"]))
+def _chosen(workdir: Path) -> Row:
+    return chosen_row(read_metrics(workdir / "metrics.csv"), "best_pgd")
 
 
 def _failed(attacked: list[dict[str, Any]]) -> str:

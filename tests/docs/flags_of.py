@@ -48,6 +48,12 @@ def _parsed(main, flags_parser=flags.FLAGS, *, names):
         elif name not in flags.FLAGS:
             raise flags.UnrecognizedFlagError(name)
     if "config" in flags.FLAGS:
-        from clustr_tf.experiment import read_experiment
+        config = flags.FLAGS.config.to_dict()
+        if "search" in config:
+            from clustr_tf.tuning.request import read_request
 
-        read_experiment(flags.FLAGS.config.to_dict())
+            read_request(config, None)
+        else:
+            from clustr_tf.experiment import read_experiment
+
+            read_experiment(config)
