@@ -20,6 +20,11 @@ def complaint(module, arguments):
     A value in capitals, such as N, stands for any: then the name alone is checked.
     """
     arguments = [re.sub(r"(\.py):[A-Z]+$", r"\1", argument) for argument in arguments]
+    # A config that a search before it has written is one like any other.
+    arguments = [
+        re.sub(r"^--config=runs/.*", "--config=configs/digits.py", argument)
+        for argument in arguments
+    ]
     placeholders = [match for argument in arguments if (match := _PLACEHOLDER.fullmatch(argument))]
     given = [argument for argument in arguments if not _PLACEHOLDER.fullmatch(argument)]
     parsed = functools.partial(_parsed, names=[match[1] for match in placeholders])
