@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from clustr_tf.commands import EXAMPLES, parse_fraction, required_workdir, run
+from clustr_tf.commands import EXAMPLES, parse_fraction, quiet_start, required_workdir, run
 from clustr_tf.errors import InputError
 
 _RADII = flags.DEFINE_list(
@@ -31,7 +31,8 @@ def main() -> None:
         raise InputError(f"--radii {error}") from error
     if not radii or min(radii) < 0:
         raise InputError(f"--radii must be numbers of at least 0. Received: {_RADII.value}")
-    from clustr_tf.certification.run import run_certification
+    with quiet_start():
+        from clustr_tf.certification.run import run_certification
 
     run_certification(workdir, radii, EXAMPLES.value, _NEAREST.value)
     _renew_report(workdir)

@@ -6,7 +6,8 @@ Nothing here imports TensorFlow: `--help` answers at once.
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ STATUS_RUN_ERROR = 1
 STATUS_USER_ERROR = 2
 STATUS_INTERRUPTED = 130
 STATUS_TERMINATED = 143
+
+_SILENT = "3"
 
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run")
 EXAMPLES = flags.DEFINE_integer(
@@ -66,6 +69,30 @@ def parse_fraction(text: str | float) -> float:
         raise ValueError(f"must be a number or a fraction such as 8/255; got {text!r}") from error
 
 
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keeps what TensorFlow's C++ writes to stderr while it is imported from burying our lines.
+
+    TF_CPP_MIN_LOG_LEVEL does not reach those lines, as they are written before the log begins.
+    Whoever sets that variable to less than 3 sees them; exceptions are told as ever.
+
+    Example:
+        >>> with quiet_start():
+        ...     from clustr_tf.training.run import run_training
+    """
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != _SILENT:
+        yield
+        return
+    stderr = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
 def required_workdir() -> Path:
     """The folder given as --workdir.
 
@@ -105,7 +132,7 @@ def run(
         takes_arguments: whether what follows the flags is allowed; it is then given to `main`.
     """
     # TensorFlow's C++ start-up messages would bury ours; its errors still arrive as exceptions.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _SILENT)
     logging.set_verbosity(logging.WARNING)
     # absl explains the flags of the main module: of a console script that is the script.
     for flag in flags.FLAGS.get_key_flags_for_module(main.__module__):

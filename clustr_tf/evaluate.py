@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from clustr_tf.commands import EXAMPLES, WORKDIR, FractionParser, required_workdir, run
+from clustr_tf.commands import EXAMPLES, WORKDIR, FractionParser, quiet_start, required_workdir, run
 from clustr_tf.errors import InputError
 
 _EPS = flags.DEFINE(
@@ -48,8 +48,9 @@ def main(arguments: list[str]) -> None:
     if arguments:
         raise InputError(f"unexpected argument {arguments[0]!r}: options are given as --name=value")
     workdir = required_workdir()
-    from clustr_tf.evaluation.request import Request
-    from clustr_tf.evaluation.run import run_evaluation
+    with quiet_start():
+        from clustr_tf.evaluation.request import Request
+        from clustr_tf.evaluation.run import run_evaluation
 
     request = Request(
         attacks=tuple(_ATTACKS.value) if _ATTACKS.value is not None else None,
@@ -66,7 +67,8 @@ def main(arguments: list[str]) -> None:
 def _compare(folders: list[Path], output: Path) -> None:
     if WORKDIR.value is not None or not folders:
         raise InputError("--compare takes evaluated workdirs after it and no --workdir")
-    from clustr_tf.evaluation.report import read_evaluation, write_report
+    with quiet_start():
+        from clustr_tf.evaluation.report import read_evaluation, write_report
 
     write_report(output, [read_evaluation(folder) for folder in folders])
     print(f"{output} compares {len(folders)} workdirs")

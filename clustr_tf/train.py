@@ -5,7 +5,7 @@ from pathlib import Path
 
 from absl import flags
 
-from clustr_tf.commands import WORKDIR, config_values, run
+from clustr_tf.commands import WORKDIR, config_values, quiet_start, run
 
 _DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "digits.py"
 flags.declare_key_flag("workdir")
@@ -16,7 +16,8 @@ def main() -> None:
     begin = time.perf_counter()
     config = config_values()
     # After the flags: a mistake or --help is answered without waiting for TensorFlow.
-    from clustr_tf.training.run import run_training
+    with quiet_start():
+        from clustr_tf.training.run import run_training
 
     run_training(config, Path(WORKDIR.value), begin)
 

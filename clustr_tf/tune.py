@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from clustr_tf.commands import WORKDIR, config_values, run
+from clustr_tf.commands import WORKDIR, config_values, quiet_start, run
 
 _DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "digits_search.py"
 _MAX_TRIALS = flags.DEFINE_integer(
@@ -16,7 +16,8 @@ flags.declare_key_flag("workdir")
 def main() -> None:
     """Searches what the flags say."""
     config = config_values()
-    from clustr_tf.tuning.search import run_search
+    with quiet_start():
+        from clustr_tf.tuning.search import run_search
 
     run_search(config, Path(WORKDIR.value), _MAX_TRIALS.value)
 

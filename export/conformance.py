@@ -6,7 +6,7 @@ from absl import flags
 from rich.console import Console
 from rich.markup import escape
 
-from clustr_tf.commands import required_workdir, run
+from clustr_tf.commands import quiet_start, required_workdir, run
 from clustr_tf.errors import InputError, RunError
 from export.client import MODEL, VERSION, connect, server_of_flags
 from export.options import ON_INVALID
@@ -28,8 +28,9 @@ def main() -> None:
     servers = {"grpc": grpc_server}
     if _REST_PORT.value is not None:
         servers["rest"] = dataclasses.replace(grpc_server, port=_REST_PORT.value)
-    from clustr_tf.workdir import Workdir
-    from export.conformance_checks import Model, checks_of
+    with quiet_start():
+        from clustr_tf.workdir import Workdir
+        from export.conformance_checks import Model, checks_of
 
     try:
         model = Model(Workdir(workdir_root).load_classifier())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from clustr_tf.commands import required_workdir, run
+from clustr_tf.commands import quiet_start, required_workdir, run
 from clustr_tf.errors import InputError
 from export.options import DEFAULTS, MOST_IMAGE_BYTES, ON_INVALID, RESIZE, ServingOptions
 
@@ -39,11 +39,12 @@ flags.declare_key_flag("workdir")
 def main() -> None:
     """Exports what the flags say."""
     workdir_root = required_workdir()
-    from clustr_tf.certificates import lipschitz_bound
-    from clustr_tf.certification import certified_classifier
-    from clustr_tf.workdir import Workdir
-    from export.model_card import model_card
-    from export.saving import export_savedmodel
+    with quiet_start():
+        from clustr_tf.certificates import lipschitz_bound
+        from clustr_tf.certification import certified_classifier
+        from clustr_tf.workdir import Workdir
+        from export.model_card import model_card
+        from export.saving import export_savedmodel
 
     workdir, output = Workdir(workdir_root), Path(_OUTPUT.value)
     options = ServingOptions(_ON_INVALID.value, _RESIZE.value, _MAX_IMAGE_BYTES.value)

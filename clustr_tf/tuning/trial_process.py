@@ -11,7 +11,7 @@ import threading
 
 from absl import flags
 
-from clustr_tf.commands import required_workdir, run
+from clustr_tf.commands import quiet_start, required_workdir, run
 
 flags.declare_key_flag("workdir")
 
@@ -19,12 +19,13 @@ flags.declare_key_flag("workdir")
 def main() -> None:
     """Trains, or goes on from the newest checkpoint."""
     threading.Thread(target=_leave_with_the_search, daemon=True).start()
-    from rich.console import Console
+    with quiet_start():
+        from rich.console import Console
 
-    from clustr_tf.datasets import load_dataset
-    from clustr_tf.training.progress import ProgressBars
-    from clustr_tf.training.trainer import train
-    from clustr_tf.workdir import Workdir
+        from clustr_tf.datasets import load_dataset
+        from clustr_tf.training.progress import ProgressBars
+        from clustr_tf.training.trainer import train
+        from clustr_tf.workdir import Workdir
 
     workdir = Workdir(required_workdir())
     experiment = workdir.experiment()

@@ -117,6 +117,7 @@ def run(tmp_path_factory):
     ]:
         finished = _run(command, *flags, cwd=cwd)
         assert finished.returncode == 0, finished.stderr
+        assert finished.stderr == ""
         outputs[command] = finished.stdout
     return cwd, outputs
 
