@@ -57,6 +57,9 @@ def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
         config.objective.name = "clustr_robust"
         config.objective.steps = 10
         config.objective.step_size = eps / 4
+        config.objective.likelihood_lambda = 0.3
+        # sigma^2 of an untrained network's moving averages is about a hundred times too small.
+        config.clustering.temperature = 100.0
         config.training.epochs = 100
         config.training.jit_compile = True
     return config
