@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FLAGS = (
-    "--max_trials=2",
+    "--max_trials=1",
     "--config.search.algorithm=random",
     "--config.backbone.width=4",
     "--config.training.epochs=6",
@@ -56,5 +56,5 @@ def test_a_killed_search_goes_on_at_the_checkpoint_of_its_trial(tmp_path):
     output, _ = again.communicate()
     assert again.returncode == 0, output
     assert _epochs(trial)[: len(before)] == before  # with their times: they were not run again
-    assert [len(_epochs(tmp_path / "run" / "trials" / name)) for name in "01"] == [6, 6]
-    assert "2 trials, 0 failed" in output
+    assert len(_epochs(trial)) == 6
+    assert "1 trials, 0 failed" in output
