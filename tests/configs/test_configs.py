@@ -41,7 +41,8 @@ CONFIGS = {
     "digits_certified": digits_certified.get_config(),
     **{f"mnist {name}": mnist_certified.get_config(name) for name in ("large", "small")},
     **{
-        f"robust {name}": robust.get_config(name) for name in ("digits", "mnist", "cifar10", "full")
+        f"robust {name}": robust.get_config(name)
+        for name in ("digits", "mnist", "cifar10", "full", "full_free")
     },
     **{variant: cifar10.get_config(variant) for variant in ("default", "published", "thin")},
 }
