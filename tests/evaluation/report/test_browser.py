@@ -172,7 +172,7 @@ def test_pointing_at_the_map_shows_the_image(folder, opened, size):
     # The loneliest one cannot be mistaken for its neighbour, whatever the size of the screen.
     index = int(np.argmax(cKDTree(points).query(points, 2)[0][:, 1]))
     chart = page.locator(".map .chart")
-    chart.scroll_into_view_if_needed()
+    _scroll_to(chart)
     tooltip = page.locator(".tooltip")
     expect(tooltip).to_be_hidden()
     x, y = chart.evaluate(
@@ -198,6 +198,14 @@ def test_pointing_at_the_map_shows_the_image(folder, opened, size):
     assert np.abs(seen.astype(int) - expected).max() <= 3
     point(1, 1)
     expect(tooltip).to_be_hidden()
+
+
+def _scroll_to(locator):
+    """And waits for the event of it, sent before the next frame: it hides what is shown."""
+    locator.scroll_into_view_if_needed()
+    locator.page.evaluate(
+        "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
 
 
 def _grey_levels(screenshot):
