@@ -56,6 +56,8 @@ _NEAR = _LEARNED | {"objective.likelihood_lambda": 0.3}
 _CLUSTERS = _LEARNED | {"objective.centroids": "learned"}
 _REFRESHED = {"objective.centroids": "refreshed"}
 _K1 = {"clustering.clusters_per_class": 1}
+# As in configs/digits_ibp.py: slower, or softer, the worst case of the boxes is hardly learned.
+_BOXES = {"objective.centroids": "learned", "optimizer.learning_rate": 4e-3}
 _PUBLISHED = {"objective.epsilon": 1e-8, "objective.nearest": 10}
 
 ROWS = {
@@ -69,6 +71,7 @@ ROWS = {
     "free_at": Row("free_at"),
     "trades": Row("trades"),
     "clustr_robust": Row("clustr_robust", _NEAR),
+    "clustr_ibp": Row("clustr_ibp", _BOXES),
     # The same adversary and epochs on a dense layer: what is left is clustering's own.
     "trades_3": Row("trades", steps=3),
     "pgd_at_3": Row("pgd_at", steps=3),
@@ -101,4 +104,15 @@ ROWS = {
     "robust_refreshed_magnet_0.1": Row(
         "clustr_robust", _REFRESHED | {"objective.magnet_lambda": 0.1}
     ),
+    # Ablation: bounds instead of attacks.
+    "ibp_k1": Row("clustr_ibp", _BOXES | _K1),
+    "ibp_k4": Row("clustr_ibp", _BOXES | {"clustering.clusters_per_class": 4}),
+    "ibp_soft": Row("clustr_ibp", _BOXES | _LEARNED),
+    "ibp_slow": Row("clustr_ibp", _BOXES | {"optimizer.learning_rate": 1e-3}),
+    "ibp_40": Row("clustr_ibp", _BOXES | {"training.batch_size": 40}),
+    "ibp_40_k1": Row("clustr_ibp", _BOXES | _K1 | {"training.batch_size": 40}),
+    **{
+        f"ibp_weight_{weight}": Row("clustr_ibp", _BOXES | {"objective.interval_lambda": weight})
+        for weight in (0.1, 0.25, 0.75, 1.0)
+    },
 }

@@ -43,7 +43,6 @@ class ClustrConsistency:
         progress: tf.Tensor,
     ) -> StepLosses:
         """Losses of the images and their companions; see `Objective.losses`."""
-        del progress
 
         def answers(embeddings: tf.Tensor) -> tf.Tensor:
             if self.consistency.on_embeddings:
@@ -53,7 +52,7 @@ class ClustrConsistency:
         embeddings = classifier.embed(images, training=True)
         clean = answers(embeddings)
         companions = self.adversary.perturb(
-            classifier, answers, self.consistency.loss, images, clean, seed
+            classifier, answers, self.consistency.loss, images, clean, seed, progress
         )
         perturbed = answers(classifier.embed(companions, training=True))
         inconsistency = self.consistency.loss(labels=clean, logits=perturbed)

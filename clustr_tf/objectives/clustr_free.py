@@ -16,7 +16,7 @@ def clustr_free(config: ObjectiveConfig) -> Clustr:
     those after it.
 
     Args:
-        config: `replays` and `eps` override the above.
+        config: `replays`, `eps` and `warmup` override the above.
 
     Returns:
         The objective.
@@ -24,4 +24,5 @@ def clustr_free(config: ObjectiveConfig) -> Clustr:
     Reference:
         Alfarra et al., arXiv 2006.07682, section 4.2; Shafahi et al., arXiv 1904.12843.
     """
-    return replace(clustr(config), free=FreeTraining(config.replays or _REPLAYS, config.eps))
+    free = FreeTraining(config.replays or _REPLAYS, config.eps, config.warmup or 0.0)
+    return replace(clustr(config), free=free)

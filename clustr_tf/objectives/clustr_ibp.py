@@ -11,6 +11,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.warmup import warmed_up
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ class ClustrIbp:
     ) -> StepLosses:
         """Losses of the batch's embeddings and of their boxes; see `Objective.losses`."""
         del seed
-        grown = tf.minimum(progress / self.warmup, 1.0) if self.warmup else tf.constant(1.0)
-        pixels = image_box(images, self.eps * grown)
+        pixels = image_box(images, warmed_up(self.eps, self.warmup, progress))
         embeddings, box = embed_with_box(classifier.embedder, images, pixels)
         embeddings = tf.cast(embeddings, classifier.head.compute_dtype)
         labels = targets[:, 0]
@@ -61,7 +61,7 @@ class ClustrIbp:
             labels=labels, logits=classifier.head.log_scores(embeddings, nearest=None)
         )
         worst = _worst_cross_entropy(classifier, box, labels)
-        weight = self.interval_lambda * grown
+        weight = warmed_up(self.interval_lambda, self.warmup, progress)
         total = (1 - weight) * clean + weight * worst
         parts = {"xent": tf.reduce_mean(clean), "worst_xent": tf.reduce_mean(worst)}
         losses = StepLosses(total, total, parts)

@@ -1,6 +1,6 @@
 """ClusTR-QTRADES: a one-step companion and the cross-entropy to its log-scores."""
 
-from clustr_tf.objectives.adversary import Adversary
+from clustr_tf.objectives.adversary import build_adversary
 from clustr_tf.objectives.clustr import clustr
 from clustr_tf.objectives.clustr_consistency import ClustrConsistency
 from clustr_tf.objectives.consistency import CONSISTENCIES
@@ -27,10 +27,5 @@ def clustr_qtrades(config: ObjectiveConfig) -> ClustrConsistency:
         clustr(config),
         CONSISTENCIES[config.consistency or "cross_entropy"],
         _LAMBDA if config.consistency_lambda is None else config.consistency_lambda,
-        Adversary(
-            config.eps,
-            _STEP * config.eps if config.step_size is None else config.step_size,
-            config.steps or 1,
-            config.standardised_steps,
-        ),
+        build_adversary(config, _STEP, 1),
     )

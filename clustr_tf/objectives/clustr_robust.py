@@ -7,7 +7,7 @@ import tensorflow as tf
 from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
 from clustr_tf.distances import squared_distances
-from clustr_tf.objectives.adversary import Adversary
+from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.consistency import kl_divergence
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
@@ -57,10 +57,9 @@ class ClustrRobust:
         progress: tf.Tensor,
     ) -> StepLosses:
         """Losses of the images and their companions; see `Objective.losses`."""
-        del progress
         clean = classifier.log_scores(classifier.embed(images, training=True))
         companions = self.adversary.perturb(
-            classifier, classifier.log_scores, kl_divergence, images, clean, seed
+            classifier, classifier.log_scores, kl_divergence, images, clean, seed, progress
         )
         attacked = classifier.embed(companions, training=True)
         xent = cross_entropy(labels=targets[:, 0], logits=clean)
@@ -102,12 +101,6 @@ def clustr_robust(config: ObjectiveConfig) -> ClustrRobust:
         likelihood_lambda=config.likelihood_lambda,
         magnet_lambda=config.magnet_lambda,
         clustering=Clustr(config.alpha, config.epsilon, 0.0, None),
-        adversary=Adversary(
-            config.eps,
-            _STEP * config.eps if config.step_size is None else config.step_size,
-            config.steps or _STEPS,
-            config.standardised_steps,
-            gaussian_start=True,
-        ),
+        adversary=build_adversary(config, _STEP, _STEPS, gaussian_start=True),
         centroids=config.centroids or "learned",
     )

@@ -1,6 +1,6 @@
 """ClusTR-TRADES: a companion of ten steps and the KL divergence to it."""
 
-from clustr_tf.objectives.adversary import Adversary
+from clustr_tf.objectives.adversary import build_adversary
 from clustr_tf.objectives.clustr import clustr
 from clustr_tf.objectives.clustr_consistency import ClustrConsistency
 from clustr_tf.objectives.consistency import CONSISTENCIES
@@ -30,10 +30,5 @@ def clustr_trades(config: ObjectiveConfig) -> ClustrConsistency:
         clustr(config),
         CONSISTENCIES[config.consistency or "kl"],
         _LAMBDA if config.consistency_lambda is None else config.consistency_lambda,
-        Adversary(
-            config.eps,
-            _STEP * config.eps if config.step_size is None else config.step_size,
-            config.steps or _STEPS,
-            config.standardised_steps,
-        ),
+        build_adversary(config, _STEP, _STEPS),
     )

@@ -1,6 +1,6 @@
 """Fast adversarial training: one step from a random start."""
 
-from clustr_tf.objectives.adversary import Adversary
+from clustr_tf.objectives.adversary import build_adversary
 from clustr_tf.objectives.pgd_at import AdversarialTraining
 from clustr_tf.objectives.settings import ObjectiveConfig
 
@@ -22,11 +22,4 @@ def fast_at(config: ObjectiveConfig) -> AdversarialTraining:
     Reference:
         Wong et al., "Fast is better than free", arXiv 2001.03994, algorithm 3.
     """
-    return AdversarialTraining(
-        Adversary(
-            config.eps,
-            _STEP * config.eps if config.step_size is None else config.step_size,
-            config.steps or 1,
-            config.standardised_steps,
-        )
-    )
+    return AdversarialTraining(build_adversary(config, _STEP, 1))

@@ -11,7 +11,7 @@ def free_at(config: ObjectiveConfig) -> Nominal:
     """The cross-entropy of perturbed images, each batch replayed four times.
 
     Args:
-        config: `replays` and `eps` override the above.
+        config: `replays`, `eps` and `warmup` override the above.
 
     Returns:
         The objective.
@@ -19,4 +19,4 @@ def free_at(config: ObjectiveConfig) -> Nominal:
     Reference:
         Shafahi et al., arXiv 1904.12843, algorithm 1.
     """
-    return Nominal(free=FreeTraining(config.replays or _REPLAYS, config.eps))
+    return Nominal(free=FreeTraining(config.replays or _REPLAYS, config.eps, config.warmup or 0.0))

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 import tensorflow as tf
 
 from clustr_tf.classifier import Classifier
+from clustr_tf.objectives.warmup import warmed_up
 
 
 class StepLosses(NamedTuple):
@@ -41,6 +42,7 @@ class FreeTraining(NamedTuple):
     Attributes:
         replays: how often a batch is trained on.
         eps: radius of the perturbation and length of its steps, in pixels.
+        warmup: share of the training over which it grows, in [0, 1].
 
     Reference:
         Shafahi et al., "Adversarial Training for Free!", arXiv 1904.12843, algorithm 1.
@@ -48,6 +50,11 @@ class FreeTraining(NamedTuple):
 
     replays: int
     eps: float
+    warmup: float = 0.0
+
+    def radius(self, progress: tf.Tensor) -> tf.Tensor | float:
+        """The radius at a share of the training, in pixels; float32 scalar."""
+        return warmed_up(self.eps, self.warmup, progress)
 
 
 class Objective(Protocol):

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
-from clustr_tf.objectives.adversary import Adversary
+from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.nominal import classification_losses
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveConfig
@@ -36,9 +36,8 @@ class AdversarialTraining:
         progress: tf.Tensor,
     ) -> StepLosses:
         """The cross-entropy of the adversarial batch; see `Objective.losses`."""
-        del progress
         adversarial = self.adversary.perturb(
-            classifier, classifier.log_scores, cross_entropy, images, targets[:, 0], seed
+            classifier, classifier.log_scores, cross_entropy, images, targets[:, 0], seed, progress
         )
         return classification_losses(classifier, adversarial, targets)
 
@@ -57,11 +56,6 @@ def pgd_at(config: ObjectiveConfig) -> AdversarialTraining:
         Madry et al., arXiv 1706.06083, equation 2.1 and section 5 (CIFAR-10).
     """
     return AdversarialTraining(
-        Adversary(
-            config.eps,
-            _STEP * config.eps if config.step_size is None else config.step_size,
-            config.steps or _STEPS,
-            config.standardised_steps,
-        ),
+        build_adversary(config, _STEP, _STEPS),
         config.centroids,
     )

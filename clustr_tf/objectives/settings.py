@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from clustr_tf.objectives.consistency import CONSISTENCIES
 
 _STEPS = frozenset({"step_size", "standardised_steps", "steps"})
+_WARMUP = frozenset({"warmup"})
+_REPLAYS = frozenset({"replays"})
 _XENT = frozenset({"xent_lambda"})
 _CONSISTENCY = frozenset({"consistency", "consistency_lambda"})
 # Fields that config files may set for all methods, whether a method uses them or not.
@@ -13,18 +15,19 @@ _COMMON = frozenset({"name", "alpha", "epsilon", "nearest", "eps"})
 # The further fields that each method takes; to set another one is a mistake.
 OPTIONS: dict[str, frozenset[str]] = {
     "clustr": _XENT,
-    "clustr_qtrades": _XENT | _CONSISTENCY | _STEPS,
-    "clustr_trades": _XENT | _CONSISTENCY | _STEPS,
-    "clustr_free": _XENT | {"replays"},
+    "clustr_qtrades": _XENT | _CONSISTENCY | _STEPS | _WARMUP,
+    "clustr_trades": _XENT | _CONSISTENCY | _STEPS | _WARMUP,
+    "clustr_free": _XENT | _REPLAYS | _WARMUP,
     "clustr_certified": frozenset({"margin", "temperature", "centroids", "magnet_lambda"}),
-    "clustr_ibp": frozenset({"interval_lambda", "warmup", "centroids", "magnet_lambda"}),
+    "clustr_ibp": _WARMUP | {"interval_lambda", "centroids", "magnet_lambda"},
     "clustr_robust": _STEPS
+    | _WARMUP
     | {"consistency_lambda", "centroids", "likelihood_lambda", "magnet_lambda"},
     "nominal": frozenset(),
-    "pgd_at": _STEPS | {"centroids"},
-    "fast_at": _STEPS,
-    "free_at": frozenset({"replays"}),
-    "trades": _STEPS | {"consistency_lambda"},
+    "pgd_at": _STEPS | _WARMUP | {"centroids"},
+    "fast_at": _STEPS | _WARMUP,
+    "free_at": _REPLAYS | _WARMUP,
+    "trades": _STEPS | _WARMUP | {"consistency_lambda"},
 }
 
 
@@ -55,7 +58,7 @@ class ObjectiveConfig:
     magnet_lambda: float = 0.0  # weight of the magnet loss
     likelihood_lambda: float = 0.0  # weight of the distance to the own cluster (clustr_robust)
     interval_lambda: float | None = None  # weight of the worst case at last (clustr_ibp)
-    warmup: float | None = None  # share of the training over which it and its eps grow
+    warmup: float | None = None  # share of the training over which eps (and interval_lambda) grow
 
     def __post_init__(self) -> None:
         if self.name not in OPTIONS:
@@ -118,4 +121,4 @@ def has_adversary(config: ObjectiveConfig) -> bool:
     Returns:
         False for `clustr`, `clustr_certified`, `clustr_ibp` and `nominal`.
     """
-    return bool(OPTIONS[config.name] & (_STEPS | {"replays"}))
+    return bool(OPTIONS[config.name] & (_STEPS | _REPLAYS))

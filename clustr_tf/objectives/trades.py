@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
-from clustr_tf.objectives.adversary import Adversary
+from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.consistency import kl_divergence
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveConfig
@@ -38,10 +38,9 @@ class Trades:
         progress: tf.Tensor,
     ) -> StepLosses:
         """Losses of the images and their companions; see `Objective.losses`."""
-        del progress
         clean = classifier.log_scores(classifier.embed(images, training=True))
         companions = self.adversary.perturb(
-            classifier, classifier.log_scores, kl_divergence, images, clean, seed
+            classifier, classifier.log_scores, kl_divergence, images, clean, seed, progress
         )
         perturbed = classifier.log_scores(classifier.embed(companions, training=True))
         xent = cross_entropy(labels=targets[:, 0], logits=clean)
@@ -66,11 +65,5 @@ def trades(config: ObjectiveConfig) -> Trades:
     """
     return Trades(
         _LAMBDA if config.consistency_lambda is None else config.consistency_lambda,
-        Adversary(
-            config.eps,
-            _STEP * config.eps if config.step_size is None else config.step_size,
-            config.steps or _STEPS,
-            config.standardised_steps,
-            gaussian_start=True,
-        ),
+        build_adversary(config, _STEP, _STEPS, gaussian_start=True),
     )

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from clustr_tf.classifier import Classifier
-from clustr_tf.objectives import FreeTraining, Objective
+from clustr_tf.objectives import Objective
 from clustr_tf.training.distribution import Replicas
 
 Step = Callable[
@@ -89,7 +89,7 @@ def build_step(
         if not free:
             return losses.remembered, parts, tape.gradient(loss, weights), perturbation
         gradients, ascent = tape.gradient(loss, (weights, perturbed))
-        perturbed = _inside(_ascended(perturbed, ascent, free), pixels)
+        perturbed = _inside(_ascended(perturbed, ascent, free.radius(progress)), pixels)
         unused = perturbation[tf.shape(pixels)[0] :]
         return losses.remembered, parts, gradients, tf.concat([perturbed, unused], axis=0)
 
@@ -143,9 +143,9 @@ def no_perturbation(objective: Objective, batch: int, image_shape: tuple[int, ..
     return np.zeros([batch if objective.free else 0, *image_shape], np.float32)
 
 
-def _ascended(perturbation: tf.Tensor, gradient: tf.Tensor, free: FreeTraining) -> tf.Tensor:
+def _ascended(perturbation: tf.Tensor, gradient: tf.Tensor, eps: tf.Tensor | float) -> tf.Tensor:
     """One sign step of length eps, projected to the eps-ball: Shafahi et al., algorithm 1."""
-    return tf.clip_by_value(perturbation + free.eps * tf.sign(gradient), -free.eps, free.eps)
+    return tf.clip_by_value(perturbation + eps * tf.sign(gradient), -eps, eps)
 
 
 def _inside(perturbation: tf.Tensor, pixels: tf.Tensor) -> tf.Tensor:

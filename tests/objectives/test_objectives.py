@@ -370,11 +370,14 @@ def test_free_losses_are_those_of_the_perturbed_images():
     )
 
 
-def test_the_adversary_leaves_the_moving_averages_alone():
+@pytest.mark.parametrize(
+    ("warmup", "progress", "share"), [(None, 0.0, 1), (0.5, 0.125, 0.25), (0.5, 0.75, 1)]
+)
+def test_the_adversary_leaves_the_moving_averages_alone(warmup, progress, share):
     """Batch normalisation, momentum 0.5, mean 0 before: one training pass leaves half its mean.
 
-    All pixels are 0.5 and the adversary moves each by EPS up or down: whichever way, a pass in
-    training mode over the adversarial batch moves the average to half of that batch's mean.
+    All pixels are 0.5 and the adversary moves each by its radius up or down: whichever way, a pass
+    in training mode over the adversarial batch moves the average to half of that batch's mean.
     """
     inputs = keras.Input((1, 1, 1))
     norm = keras.layers.BatchNormalization(momentum=0.5, center=False, scale=False)
@@ -382,11 +385,13 @@ def test_the_adversary_leaves_the_moving_averages_alone():
     classifier = Classifier(backbone, keras.layers.Dense(2), mean=[0.0], std=[1.0])
     classifier.head.kernel.assign([[1.0, -1.0]])
     # Class 0 has the higher score the brighter the pixel, so the adversary darkens all; four steps
-    # of EPS / 2 reach the edge of the ball from any start.
-    objective = build_objective(ObjectiveConfig("pgd_at", eps=EPS, step_size=EPS / 2, steps=4))
+    # of EPS / 2 reach the edge of the ball from any start; in a warm-up both are a share of it.
+    config = ObjectiveConfig("pgd_at", eps=EPS, step_size=EPS / 2, steps=4, warmup=warmup)
+    objective = build_objective(config)
     images, targets = tf.fill([4, 1, 1, 1], 0.5), tf.zeros([4, 2], tf.int64)
-    tf.function(objective.losses)(classifier, images, targets, tf.constant(SEED), tf.constant(0.0))
-    assert float(norm.moving_mean[0]) == pytest.approx((0.5 - EPS) / 2, rel=1e-5)
+    losses = tf.function(objective.losses)
+    losses(classifier, images, targets, tf.constant(SEED), tf.constant(progress))
+    assert float(norm.moving_mean[0]) == pytest.approx((0.5 - share * EPS) / 2, rel=1e-5)
 
 
 def test_every_method_has_its_options():

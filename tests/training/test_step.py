@@ -83,14 +83,16 @@ def test_augments_the_pixels_in_the_unit_interval():
     np.testing.assert_allclose(augmented, losses, rtol=1e-4)
 
 
-def test_free_training_replays_with_a_running_perturbation():
+@pytest.mark.parametrize(("warmup", "share"), [(None, 1.0), (0.5, 0.4), (0.1, 1.0)])
+def test_free_training_replays_with_a_running_perturbation(warmup, share):
     """Two replays in NumPy: weights descend and the perturbation ascends by the same gradients.
 
     Cross-entropy of a dense layer V on z = W^T (x + delta): with p = softmax(V^T z) and the
     one-hot label y, dCE/dz = V (p - y). The perturbation of the batch's rows moves by eps*sign,
     stays in the eps-ball and keeps the pixels in [0, 1]; the fifth row waits for larger batches.
+    A fifth of the training is done: of a warm-up over half of it two fifths.
     """
-    eps = 0.15
+    eps, progress = 0.15, 0.2
     rng = np.random.default_rng(0)
     dense = rng.normal(size=(2, 2)).astype(np.float32).astype(np.float64)
     start = rng.uniform(-eps, eps, size=(5, 2)).astype(np.float32).astype(np.float64)
@@ -114,12 +116,12 @@ def test_free_training_replays_with_a_running_perturbation():
             dense - RATE * steps[1],
             bias - RATE * steps[2],
         )
-        moved = np.clip(inside + eps * np.sign(ascent), -eps, eps)
+        moved = np.clip(inside + share * eps * np.sign(ascent), -share * eps, share * eps)
         delta[:4] = np.clip(moved, -pixels, 1 - pixels)
 
     optimizer = keras.optimizers.SGD(RATE)
     optimizer.build(classifier.trainable_variables)
-    objective = build_objective(ObjectiveConfig("free_at", eps=eps, replays=2))
+    objective = build_objective(ObjectiveConfig("free_at", eps=eps, replays=2, warmup=warmup))
     replicas = Replicas(tf.distribute.get_strategy())
     step = build_step(classifier, objective, optimizer, lambda images, seed: images, replicas)
     assert no_perturbation(objective, 5, (1, 2, 1)).shape == (5, 1, 2, 1)
@@ -128,7 +130,7 @@ def test_free_training_replays_with_a_running_perturbation():
         tf.constant(TARGETS),
         tf.constant([0, 0]),
         tf.constant(start.reshape(5, 1, 2, 1), tf.float32),
-        tf.constant(0.0),
+        tf.constant(progress),
     )
     np.testing.assert_allclose(perturbation.numpy().reshape(5, 2), delta, atol=1e-6)
     trained = [keras.ops.convert_to_numpy(v) for v in classifier.trainable_variables]
