@@ -13,6 +13,7 @@ the same command goes on. Prints the tables of docs/results.md.
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,31 @@ def _trained(name: str, seed: int) -> dict[str, float]:
 
 
 def _attacked(name: str, seed: int) -> dict[str, Any]:
-    found = _workdir(name, seed) / "robustness.json"
+    return _measured(name, seed, "evaluate", "robustness.json")
+
+
+def _proved(name: str, seed: int) -> float | None:
+    """Share of test images that interval bounds prove at eps, where they are trained for."""
+    if ROWS[name].method != "clustr_ibp":
+        return None
+    certificates = _measured(name, seed, "certify", "certificates.json")
+    (proved,) = certificates["certified_accuracy_linf_by_intervals"]
+    share: float = proved["accuracy"]
+    return share
+
+
+def _measured(name: str, seed: int, command: str, file: str) -> dict[str, Any]:
+    """What a command has written into the workdir of a run, or now writes."""
+    found = _workdir(name, seed) / file
     if not found.exists():
-        command = [sys.executable, "-m", "clustr_tf.evaluate", f"--workdir={found.parent}"]
+        flags_of_run = [f"--workdir={found.parent}"]
         if _EXAMPLES.value:
-            command.append(f"--examples={_EXAMPLES.value}")
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+            flags_of_run.append(f"--examples={_EXAMPLES.value}")
+        subprocess.run(
+            [sys.executable, "-m", f"clustr_tf.{command}", *flags_of_run],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     values: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
     return values
 
@@ -80,8 +100,9 @@ def _table() -> str:
     """Worst case over all attacks first; its interval is that of the mean on so many images."""
     lines = [
         "| method | passes an image | epochs | clean % | worst case % | 95 % interval | "
-        "masking gap (points) | diagnostics failed | median certified l2 | seconds of training |",
-        "| --- " * 10 + "|",
+        "proved % | masking gap (points) | diagnostics failed | median certified l2 | "
+        "seconds of training |",
+        "| --- " * 11 + "|",
     ]
     for name in _ROWS.value:
         row = ROWS[name]
@@ -89,6 +110,7 @@ def _table() -> str:
         attacked = [_attacked(name, seed) for seed in range(_SEEDS.value)]
         worst = [found["worst_case_accuracy"] for found in attacked]
         low, high = wilson_interval(sum(worst) / len(worst), attacked[0]["examples"])
+        proved = [_proved(name, seed) for seed in range(_SEEDS.value)]
         gaps = [found["masking_gap"] for found in attacked]
         radii = [found.get("median_certified_radius_l2") for found in trained]
         cells = [
@@ -98,13 +120,20 @@ def _table() -> str:
             cell([found["clean_accuracy"] for found in attacked], 100, 2),
             cell(worst, 100, 2),
             f"{100 * low:.1f} to {100 * high:.1f}",
-            "" if None in gaps else cell(gaps, 100, 2),
+            _cell(proved, 100, 2),
+            _cell(gaps, 100, 2),
             _failed(attacked),
-            "" if None in radii else cell([radius for radius in radii if radius is not None], 1, 4),
+            _cell(radii, 1, 4),
             cell([found["training_seconds"] for found in trained], 1, 0),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(values: Sequence[float | None], scale: float, digits: int) -> str:
+    """Empty where a method has no such figure."""
+    known = [value for value in values if value is not None]
+    return cell(known, scale, digits) if known else ""
 
 
 def _held_out_table() -> str:

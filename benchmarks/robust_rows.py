@@ -112,7 +112,19 @@ ROWS = {
     "ibp_40": Row("clustr_ibp", _BOXES | {"training.batch_size": 40}),
     "ibp_40_k1": Row("clustr_ibp", _BOXES | _K1 | {"training.batch_size": 40}),
     **{
-        f"ibp_weight_{weight}": Row("clustr_ibp", _BOXES | {"objective.interval_lambda": weight})
-        for weight in (0.1, 0.25, 0.75, 1.0)
+        f"ibp_40_k1_weight_{weight}": Row(
+            "clustr_ibp",
+            _BOXES | _K1 | {"training.batch_size": 40, "objective.interval_lambda": weight},
+        )
+        for weight in (0.25, 0.75, 1.0)
+    },
+    # The same smaller batches, and so more steps of the optimiser, for baselines.
+    "trades_3_40": Row("trades", {"training.batch_size": 40}, steps=3),
+    "pgd_at_3_40": Row("pgd_at", {"training.batch_size": 40}, steps=3),
+    "free_at_40": Row("free_at", {"training.batch_size": 40}),
+    # Ablation: what keeps embeddings near their clusters there.
+    **{
+        f"ibp_nll_{weight}": Row("clustr_ibp", _BOXES | {"objective.likelihood_lambda": weight})
+        for weight in (0.001, 0.003, 0.01, 0.03)
     },
 }

@@ -9,6 +9,7 @@ from clustr_tf.certificates import embed_with_box, image_box, log_score_margins,
 from clustr_tf.certificates.boxes import Box
 from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.clustr import Clustr
+from clustr_tf.objectives.likelihood import nearest_cluster_nll
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveConfig
 from clustr_tf.objectives.warmup import warmed_up
@@ -16,16 +17,18 @@ from clustr_tf.objectives.warmup import warmed_up
 
 @dataclass(frozen=True)
 class ClustrIbp:
-    """(1 - w) cross-entropy + w worst-case cross-entropy + magnet_lambda * magnet loss.
+    """(1 - w) cross-entropy + w worst-case cross-entropy + what keeps embeddings near clusters.
 
     The worst case is an upper bound of the cross-entropy of every image in an l-infinity ball: the
     log-score differences of its box (see `log_score_margins`). Radius and w grow linearly from 0
-    over the first part of the training, without which nothing is learned.
+    over the first part of the training, without which nothing is learned. To it come the magnet
+    loss and the negative log-likelihood of the nearest cluster of the label, each with its weight.
 
     Args:
         eps: radius at last, in pixels.
         interval_lambda: w at last, in [0, 1].
         warmup: share of the training over which both grow, in [0, 1].
+        likelihood_lambda: weight of the likelihood.
         magnet_lambda: weight of the magnet loss; above 0 only with refreshed centroids.
         clustering: the magnet loss.
         centroids: "refreshed", "learned" or "fixed"; see `Objective`.
@@ -38,6 +41,7 @@ class ClustrIbp:
     eps: float
     interval_lambda: float
     warmup: float
+    likelihood_lambda: float
     magnet_lambda: float
     clustering: Clustr
     centroids: str | None
@@ -65,6 +69,9 @@ class ClustrIbp:
         total = (1 - weight) * clean + weight * worst
         parts = {"xent": tf.reduce_mean(clean), "worst_xent": tf.reduce_mean(worst)}
         losses = StepLosses(total, total, parts)
+        if self.likelihood_lambda:
+            likelihood = nearest_cluster_nll(classifier.head, embeddings, labels)
+            losses = losses.plus("likelihood", self.likelihood_lambda, likelihood)
         if self.magnet_lambda == 0:
             return losses
         magnet = self.clustering.embedding_losses(classifier, embeddings, targets)
@@ -89,6 +96,7 @@ def clustr_ibp(config: ObjectiveConfig) -> ClustrIbp:
         eps=config.eps,
         interval_lambda=0.5 if config.interval_lambda is None else config.interval_lambda,
         warmup=0.5 if config.warmup is None else config.warmup,
+        likelihood_lambda=config.likelihood_lambda,
         magnet_lambda=config.magnet_lambda,
         clustering=Clustr(config.alpha, config.epsilon, 0.0, None),
         centroids=config.centroids or "learned",

@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
-from clustr_tf.distances import squared_distances
 from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.consistency import kl_divergence
+from clustr_tf.objectives.likelihood import nearest_cluster_nll
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveConfig
 
@@ -67,23 +67,12 @@ class ClustrRobust:
         inconsistency = kl_divergence(clean, classifier.log_scores(attacked))
         losses = losses.plus("consistency", self.weight, inconsistency)
         if self.likelihood_lambda:
-            likelihood = _negative_log_likelihood(classifier, attacked, targets[:, 0])
+            likelihood = nearest_cluster_nll(classifier.head, attacked, targets[:, 0])
             losses = losses.plus("likelihood", self.likelihood_lambda, likelihood)
         if self.magnet_lambda:
             magnet = self.clustering.embedding_losses(classifier, attacked, targets)
             losses = losses.plus("magnet", self.magnet_lambda, magnet.total)
         return losses
-
-
-def _negative_log_likelihood(
-    classifier: Classifier, embeddings: tf.Tensor, labels: tf.Tensor
-) -> tf.Tensor:
-    """Of the nearest cluster of the label, up to a constant, `[batch]`."""
-    head = classifier.head
-    distances = squared_distances(tf.cast(embeddings, tf.float32), head.centroids)
-    by_class = tf.reshape(distances, [-1, head.num_classes, head.clusters_per_class])
-    own = tf.reduce_min(tf.gather(by_class, labels, batch_dims=1), axis=-1)
-    return own / (2 * tf.convert_to_tensor(head.variance))
 
 
 def clustr_robust(config: ObjectiveConfig) -> ClustrRobust:

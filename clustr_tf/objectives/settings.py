@@ -19,7 +19,7 @@ OPTIONS: dict[str, frozenset[str]] = {
     "clustr_trades": _XENT | _CONSISTENCY | _STEPS | _WARMUP,
     "clustr_free": _XENT | _REPLAYS | _WARMUP,
     "clustr_certified": frozenset({"margin", "temperature", "centroids", "magnet_lambda"}),
-    "clustr_ibp": _WARMUP | {"interval_lambda", "centroids", "magnet_lambda"},
+    "clustr_ibp": _WARMUP | {"interval_lambda", "centroids", "magnet_lambda", "likelihood_lambda"},
     "clustr_robust": _STEPS
     | _WARMUP
     | {"consistency_lambda", "centroids", "likelihood_lambda", "magnet_lambda"},
@@ -56,7 +56,7 @@ class ObjectiveConfig:
     temperature: float | None = None  # how sharply, in pixels
     centroids: str | None = None  # learned, refreshed, fixed; pgd_at: None is a dense layer
     magnet_lambda: float = 0.0  # weight of the magnet loss
-    likelihood_lambda: float = 0.0  # weight of the distance to the own cluster (clustr_robust)
+    likelihood_lambda: float = 0.0  # weight of the distance to the own cluster
     interval_lambda: float | None = None  # weight of the worst case at last (clustr_ibp)
     warmup: float | None = None  # share of the training over which eps (and interval_lambda) grow
 

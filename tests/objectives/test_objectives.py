@@ -341,12 +341,13 @@ def test_clustr_robust_clusters_what_its_adversary_finds(magnet_lambda, likeliho
     assert ("likelihood" in losses.parts) == (likelihood_lambda > 0)
 
 
-def test_the_likelihood_is_that_of_the_nearest_cluster_of_the_label():
+@pytest.mark.parametrize("name", ["clustr_robust", "clustr_ibp"])
+def test_the_likelihood_is_that_of_the_nearest_cluster_of_the_label(name):
     """Companions in a ball of radius 0 are the images themselves."""
     centroids = np.random.default_rng(5).normal(size=(6, 2)).astype(np.float32)
     head = ClusteringHead(3, 2)
     head.set_clusters(centroids, VARIANCE)
-    config = ObjectiveConfig("clustr_robust", eps=0.0, likelihood_lambda=0.25)
+    config = ObjectiveConfig(name, eps=0.0, likelihood_lambda=0.25)
     losses, _ = _losses_and_gradient(_classifier(head), config)
     squares = ((PIXELS @ WEIGHTS)[:, None] - centroids[None].astype(np.float64)) ** 2
     distances = squares.sum(axis=2).reshape(-1, 3, 2)
