@@ -56,8 +56,14 @@ _NEAR = _LEARNED | {"objective.likelihood_lambda": 0.3}
 _CLUSTERS = _LEARNED | {"objective.centroids": "learned"}
 _REFRESHED = {"objective.centroids": "refreshed"}
 _K1 = {"clustering.clusters_per_class": 1}
-# As in configs/digits_ibp.py: slower, or softer, the worst case of the boxes is hardly learned.
-_BOXES = {"objective.centroids": "learned", "optimizer.learning_rate": 4e-3}
+# As in configs/digits_ibp.py, but for the weight: slower, softer, with fewer steps or less of it,
+# the worst case of the boxes is hardly learned.
+_BOXES = {
+    "objective.centroids": "learned",
+    "objective.interval_lambda": 1.0,
+    "optimizer.learning_rate": 4e-3,
+    "training.batch_size": 40,
+}
 _PUBLISHED = {"objective.epsilon": 1e-8, "objective.nearest": 10}
 
 ROWS = {
@@ -109,15 +115,8 @@ ROWS = {
     "ibp_k4": Row("clustr_ibp", _BOXES | {"clustering.clusters_per_class": 4}),
     "ibp_soft": Row("clustr_ibp", _BOXES | _LEARNED),
     "ibp_slow": Row("clustr_ibp", _BOXES | {"optimizer.learning_rate": 1e-3}),
-    "ibp_40": Row("clustr_ibp", _BOXES | {"training.batch_size": 40}),
-    "ibp_40_k1": Row("clustr_ibp", _BOXES | _K1 | {"training.batch_size": 40}),
-    **{
-        f"ibp_40_k1_weight_{weight}": Row(
-            "clustr_ibp",
-            _BOXES | _K1 | {"training.batch_size": 40, "objective.interval_lambda": weight},
-        )
-        for weight in (0.25, 0.75, 1.0)
-    },
+    "ibp_120": Row("clustr_ibp", _BOXES | {"training.batch_size": 120}),
+    "ibp_half": Row("clustr_ibp", _BOXES | {"objective.interval_lambda": 0.5}),
     # The same smaller batches, and so more steps of the optimiser, for baselines.
     "trades_3_40": Row("trades", {"training.batch_size": 40}, steps=3),
     "pgd_at_3_40": Row("pgd_at", {"training.batch_size": 40}, steps=3),
@@ -125,6 +124,6 @@ ROWS = {
     # Ablation: what keeps embeddings near their clusters there.
     **{
         f"ibp_nll_{weight}": Row("clustr_ibp", _BOXES | {"objective.likelihood_lambda": weight})
-        for weight in (0.001, 0.003, 0.01, 0.03)
+        for weight in (0.001, 0.003, 0.01)
     },
 }
