@@ -34,7 +34,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
                 "image_size": placeholder(tuple),  # of image_folder only
             },
             "backbone": {
-                "name": "resnet18",  # resnet18, small_cnn, lipschitz_{mlp,cnn,resnet}
+                "name": "resnet18",  # resnet18, {small,saturating}_cnn, lipschitz_{mlp,cnn,resnet}
                 "width": 16 if variant == "thin" else 64,  # 64 is the published network
             },
             "clustering": {

@@ -23,7 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "image_size": placeholder(tuple),  # of image_folder only
             },
             "backbone": {
-                "name": "small_cnn",  # resnet18, small_cnn, lipschitz_{mlp,cnn,resnet}
+                "name": "small_cnn",  # resnet18, {small,saturating}_cnn, lipschitz_{mlp,cnn,resnet}
                 "width": 32,  # channels of the first convolution
             },
             "clustering": {

@@ -18,7 +18,7 @@ from configs import digits
 # Source, augmentation, held-out images, backbone, width, eps, images of a batch, attacked ones.
 _VARIANTS = {
     "digits": ("digits", "none", 337, "small_cnn", 16, 0.1, 120, 360),
-    "mnist": ("image_folder", "none", 1000, "small_cnn", 16, 0.3, 120, 1000),
+    "mnist": ("image_folder", "none", 1000, "saturating_cnn", 16, 0.3, 120, 1000),
     "cifar10": ("image_folder", "crop_and_flip", 500, "resnet18", 8, 8 / 255, 120, 1000),
     "full_free": ("cifar10", "crop_and_flip", 1000, "resnet18", 64, 8 / 255, 128, 10000),
     "full": ("cifar10", "crop_and_flip", 1000, "resnet18", 64, 8 / 255, 128, 10000),

@@ -8,6 +8,7 @@ import keras
 
 from clustr_tf.backbones.lipschitz import lipschitz_cnn, lipschitz_mlp, lipschitz_resnet
 from clustr_tf.backbones.resnet import resnet18
+from clustr_tf.backbones.saturating_cnn import saturating_cnn
 from clustr_tf.backbones.small_cnn import small_cnn
 
 BACKBONES: dict[str, Callable[..., keras.Model]] = {
@@ -15,6 +16,7 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "lipschitz_mlp": lipschitz_mlp,
     "lipschitz_resnet": lipschitz_resnet,
     "resnet18": resnet18,
+    "saturating_cnn": saturating_cnn,
     "small_cnn": small_cnn,
 }
 

@@ -24,12 +24,22 @@ def small_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.Model
     Example:
         >>> small_cnn((8, 8, 1)).output_shape  # (None, 512)
     """
+    check_small_cnn(input_shape, width)
+    inputs = keras.Input(input_shape, name="standardised_images")
+    return keras.Model(inputs, small_cnn_embeddings(inputs, width), name="small_cnn")
+
+
+def check_small_cnn(input_shape: tuple[int, int, int], width: int) -> None:
+    """Refuses what `small_cnn` does not take."""
     if min(input_shape[:2]) < 4:
         raise ValueError(f"small_cnn needs images of at least 4x4. Received: {input_shape}")
     if width < 1:
         raise ValueError(f"width must be at least 1. Received: {width}")
-    inputs = keras.Input(input_shape, name="standardised_images")
-    x = inputs
+
+
+def small_cnn_embeddings(images: keras.KerasTensor, width: int) -> keras.KerasTensor:
+    """The layers of `small_cnn`; `[batch, H, W, C]` -> `[batch, dim]`."""
+    x = images
     for block, (filters, stride) in enumerate([(width, 1), (2 * width, 2), (4 * width, 1)], 1):
         x = layers.Conv2D(
             filters, 3, stride, padding="same", use_bias=False, name=f"convolution_{block}"
@@ -37,5 +47,4 @@ def small_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.Model
         x = layers.BatchNormalization(name=f"normalisation_{block}")(x)
         x = layers.ReLU(name=f"relu_{block}")(x)
     x = layers.AveragePooling2D(2, name="pooling")(x)
-    embeddings = layers.Flatten(name="embeddings")(x)
-    return keras.Model(inputs, embeddings, name="small_cnn")
+    return layers.Flatten(name="embeddings")(x)

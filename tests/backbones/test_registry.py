@@ -22,6 +22,15 @@ def test_small_cnn_by_its_docstring():
     assert build_backbone("small_cnn", (8, 8, 1), width=32).output_shape == (None, 512)
 
 
+def test_saturating_cnn_sees_neither_below_0_nor_above_1():
+    """Fresh, its contrast is x / sqrt(1 + 1e-3): what is done beyond 0 and 1.001 is not seen."""
+    model = build_backbone("saturating_cnn", (8, 8, 1), width=2)
+    signs = np.random.default_rng(0).choice([0.0, 1.1], (3, 8, 8, 1)).astype(np.float32)
+    moved = np.where(signs > 0, 7.0, -5.0).astype(np.float32)
+    np.testing.assert_array_equal(model(signs), model(moved))
+    assert np.abs(np.asarray(model(0.9 * signs)) - np.asarray(model(signs))).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "input_shape", "options"),
     [
@@ -32,6 +41,8 @@ def test_small_cnn_by_its_docstring():
         ("resnet18", (32, 32, 3), {"width": 0}),
         ("small_cnn", (3, 8, 1), {}),
         ("small_cnn", (8, 8, 1), {"width": 0}),
+        ("saturating_cnn", (3, 8, 1), {}),
+        ("saturating_cnn", (8, 8, 1), {"width": 0}),
     ],
 )
 def test_bad_arguments_are_refused(name, input_shape, options):

@@ -176,7 +176,7 @@ def test_calling_a_network_elsewhere_changes_nothing():
     assert lipschitz_bound(another) == bound
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "resnet18"])
+@pytest.mark.parametrize("name", ["small_cnn", "saturating_cnn", "resnet18"])
 def test_backbones_have_a_bound(name):
     network = build_backbone(name, (16, 16, 3), width=4)
     bound = lipschitz_bound(network)
