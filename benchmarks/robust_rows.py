@@ -57,6 +57,7 @@ _CLUSTERS = _LEARNED | {"objective.centroids": "learned"}
 _REFRESHED = {"objective.centroids": "refreshed"}
 _K1 = {"clustering.clusters_per_class": 1}
 _SMALL_BATCHES = {"training.batch_size": 40}
+_SMALL_NEIGHBOURHOODS = {"clustering.clusters_per_batch": 4}  # of ten examples each
 _FAST = {"optimizer.learning_rate": 4e-3}
 _BOXES = {
     **_SMALL_BATCHES,
@@ -120,9 +121,11 @@ ROWS = {
         f"ibp_nll_{weight}": Row("clustr_ibp", _BOXES | {"objective.likelihood_lambda": weight})
         for weight in (0.0, 0.001, 0.005)
     },
-    # The same smaller batches, and so more steps of the optimiser, and its rate for baselines.
+    # The same smaller batches, and so more steps of the optimiser, and its rate for the others.
     "trades_3_40": Row("trades", _SMALL_BATCHES, steps=3),
     "free_at_40": Row("free_at", _SMALL_BATCHES),
     "trades_3_40_fast": Row("trades", _SMALL_BATCHES | _FAST, steps=3),
     "free_at_40_fast": Row("free_at", _SMALL_BATCHES | _FAST),
+    "clustr_free_40": Row("clustr_free", _SMALL_NEIGHBOURHOODS),
+    "clustr_free_40_fast": Row("clustr_free", _SMALL_NEIGHBOURHOODS | _FAST),
 }
