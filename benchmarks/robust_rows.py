@@ -94,6 +94,7 @@ ROWS = {
         for factor in (1, 10, 1000)
     },
     # Ablation: cross-entropy on log-scores, K, magnet loss of adversarial embeddings, k-means.
+    "pgd_at_1_k2": Row("pgd_at", _CLUSTERS, steps=1),
     "pgd_at_3_k1": Row("pgd_at", _CLUSTERS | _K1, steps=3),
     "pgd_at_3_k2": Row("pgd_at", _CLUSTERS, steps=3),
     "robust_k1": Row("clustr_robust", _NEAR | _K1),

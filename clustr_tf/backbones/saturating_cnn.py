@@ -2,8 +2,12 @@
 
 import keras
 from keras import layers
+from keras.initializers import Constant
 
 from clustr_tf.backbones.small_cnn import check_small_cnn, small_cnn_embeddings
+from clustr_tf.layers import Saturation
+
+_OFFSET = -0.7  # in deviations: MNIST's black and white, moved by 0.3, begin near either end
 
 
 def saturating_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.Model:
@@ -32,6 +36,6 @@ def saturating_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.
     """
     check_small_cnn(input_shape, width)
     inputs = keras.Input(input_shape, name="standardised_images")
-    x = layers.BatchNormalization(name="contrast")(inputs)
-    x = layers.ReLU(max_value=1.0, name="saturation")(x)
+    x = layers.BatchNormalization(beta_initializer=Constant(_OFFSET), name="contrast")(inputs)
+    x = Saturation(name="saturation")(x)
     return keras.Model(inputs, small_cnn_embeddings(x, width), name="saturating_cnn")

@@ -22,6 +22,7 @@ from clustr_tf.certificates.layer_checks import (
     check_relu,
     check_standardisation,
 )
+from clustr_tf.layers import Saturation
 
 
 @singledispatch
@@ -82,6 +83,12 @@ def _relu(layer: layers.ReLU, inputs: list[Box], roundoff: float) -> Box:
     if layer.max_value is None:
         return box.ascended(ops.relu)
     return box.ascended(lambda x: ops.clip(x, 0, layer.max_value))
+
+
+@interval_layer.register(Saturation)
+def _saturation(layer: Saturation, inputs: list[Box], roundoff: float) -> Box:
+    (box,) = inputs
+    return box.ascended(lambda x: ops.clip(x, 0, 1))
 
 
 @interval_layer.register(layers.Activation)

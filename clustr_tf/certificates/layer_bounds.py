@@ -28,7 +28,13 @@ from clustr_tf.certificates.layer_checks import (
     check_relu,
     check_standardisation,
 )
-from clustr_tf.layers import MaxMin, ScaledAveragePooling2D, ScaledResidualConv2D, SpaceToDepth
+from clustr_tf.layers import (
+    MaxMin,
+    Saturation,
+    ScaledAveragePooling2D,
+    ScaledResidualConv2D,
+    SpaceToDepth,
+)
 
 # What the two products, the factor and the difference of a residual add to the terms of its sums.
 _RESIDUAL_TERMS = 6
@@ -36,6 +42,7 @@ _RESIDUAL_TERMS = 6
 # Rearrangements and comparisons.
 _EXACT_LAYERS = (
     MaxMin,
+    Saturation,
     SpaceToDepth,
     layers.Activation,
     layers.Dropout,
@@ -115,6 +122,12 @@ def _rearrangement(layer: keras.layers.Layer, input_shape: Shape) -> LayerBound:
     Max-min: |max(a, b) - max(c, d)|^2 + |min(a, b) - min(c, d)|^2 <= |a - c|^2 + |b - d|^2, as
     sorting two pairs cannot increase their distance.
     """
+    return LayerBound(gain=1.0)
+
+
+@layer_bound.register(Saturation)
+def _saturation(layer: Saturation, input_shape: Shape) -> LayerBound:
+    """|clip(a) - clip(b)| <= |a - b| and |clip(a)| <= |a|: 0 stays where it is."""
     return LayerBound(gain=1.0)
 
 

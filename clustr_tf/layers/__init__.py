@@ -5,6 +5,7 @@ from clustr_tf.layers.clustering_head import ClusteringHead
 from clustr_tf.layers.lipschitz_pooling import ScaledAveragePooling2D, SpaceToDepth
 from clustr_tf.layers.max_min import MaxMin
 from clustr_tf.layers.orthogonal_dense import OrthogonalDense
+from clustr_tf.layers.saturation import Saturation
 from clustr_tf.layers.sll_conv2d import ScaledResidualConv2D, SLLConv2D
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "MaxMin",
     "OrthogonalDense",
     "SLLConv2D",
+    "Saturation",
     "ScaledAveragePooling2D",
     "ScaledResidualConv2D",
     "SpaceToDepth",

@@ -22,13 +22,14 @@ def test_small_cnn_by_its_docstring():
     assert build_backbone("small_cnn", (8, 8, 1), width=32).output_shape == (None, 512)
 
 
-def test_saturating_cnn_sees_neither_below_0_nor_above_1():
-    """Fresh, its contrast is x / sqrt(1 + 1e-3): what is done beyond 0 and 1.001 is not seen."""
+def test_saturating_cnn_sees_neither_below_0_7_nor_above_1_71():
+    """Fresh, its contrast is x / sqrt(1 + 1e-3) - 0.7, of which it sees what is in [0, 1]."""
     model = build_backbone("saturating_cnn", (8, 8, 1), width=2)
-    signs = np.random.default_rng(0).choice([0.0, 1.1], (3, 8, 8, 1)).astype(np.float32)
-    moved = np.where(signs > 0, 7.0, -5.0).astype(np.float32)
-    np.testing.assert_array_equal(model(signs), model(moved))
-    assert np.abs(np.asarray(model(0.9 * signs)) - np.asarray(model(signs))).max() > 1e-3
+    images = np.random.default_rng(0).choice([0.7, 1.71], (3, 8, 8, 1)).astype(np.float32)
+    beyond = np.where(images > 1, 7.0, -5.0).astype(np.float32)
+    np.testing.assert_array_equal(model(images), model(beyond))
+    within = np.where(images > 1, 1.6, 0.8).astype(np.float32)
+    assert np.abs(np.asarray(model(within)) - np.asarray(model(images))).max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from clustr_tf.certificates.boxes import Box
 from clustr_tf.certificates.interval import embedding_box
 from clustr_tf.classifier import Classifier
 from clustr_tf.distances import squared_distances
-from clustr_tf.layers import ClusteringHead
+from clustr_tf.layers import ClusteringHead, Saturation
 
 SHAPE = (6, 6, 2)
 
@@ -83,6 +83,18 @@ def test_boxes_of_pixels_stay_in_0_to_1():
     pixels = image_box(images, np.array([0.1, 0.2]), 2.0**-53)
     np.testing.assert_allclose(np.ravel(pixels.lower), [0, 0.4, 0.85, 0, 0.3, 0.75], atol=1e-15)
     np.testing.assert_allclose(np.ravel(pixels.upper), [0.15, 0.6, 1, 0.25, 0.7, 1], atol=1e-15)
+
+
+def test_what_saturates_has_no_width():
+    """Pixels 0.2, 0.5 and 0.9 moved by 0.1, seen as clip(5 x - 2, 0, 1): nothing, 0 to 1, all."""
+    inputs = keras.Input((1, 3, 1))
+    contrast = layers.Conv2D(1, 1)
+    network = keras.Model(inputs, layers.Flatten()(Saturation()(contrast(inputs))))
+    contrast.set_weights([np.full((1, 1, 1, 1), 5.0), np.array([-2.0])])
+    pixels = image_box(np.array([0.2, 0.5, 0.9]).reshape(1, 1, 3, 1), 0.1, 2.0**-53)
+    box = embedding_box(network, pixels)
+    np.testing.assert_allclose(box.lower, [[0.0, 0.0, 1.0]], atol=1e-5)
+    np.testing.assert_allclose(box.upper, [[0.0, 1.0, 1.0]], atol=1e-5)
 
 
 def test_the_certificate_of_two_neurons_by_hand():

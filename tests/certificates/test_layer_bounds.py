@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from clustr_tf.certificates import layer_bound
+from clustr_tf.layers import Saturation
 
 
 def build(layer, shape, seed=0):
@@ -172,6 +173,7 @@ def test_standardisation_gain_is_one_over_the_smallest_deviation():
     [
         layers.ReLU(),
         layers.ReLU(max_value=6.0),
+        Saturation(),
         layers.Activation("relu"),
         layers.Activation("linear"),
         layers.Flatten(),
