@@ -16,10 +16,10 @@ def get_config() -> ml_collections.ConfigDict:
     """The settings; every field can be overridden as --config.section.field=value."""
     config = digits.get_config()
     config.backbone.width = 16  # channels of the first convolution
-    config.clustering.clusters_per_class = 1  # K
     config.objective.name = "clustr_ibp"
     config.objective.eps = 0.1  # radius of the worst case at last, in pixels
-    config.objective.interval_lambda = 0.5  # weight of the worst case at last
+    config.objective.interval_lambda = 1.0  # weight of the worst case at last
+    config.objective.likelihood_lambda = 0.003  # keeps embeddings near their clusters
     config.objective.warmup = 0.5  # share of the training over which both grow from 0
     config.objective.centroids = "learned"  # k-means begins, gradients go on
     config.optimizer.learning_rate = 4e-3  # of Adam; with 1e-3 a few per cent less is certified
