@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from clustr_tf.certificates.feature_norms import norm_bounds
 from clustr_tf.certificates.graph import call_layer, fold_layers
 from clustr_tf.certificates.layer_bounds import LayerBound, is_measured, layer_bound
 from clustr_tf.certificates.layer_checks import check_precision, check_type
@@ -160,29 +161,26 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
     """
     norms = []
 
-    def visit(layer: Any, inputs: list[Any]) -> Any:
+    def visit(layer: Any, inputs: list[_Padded]) -> _Padded:
         if is_measured(layer):
-            norms.append(ops.sqrt(_squared_norms(*inputs)))
-        return call_layer(layer, inputs)
+            norms.append(norm_bounds(*(each.unpadded for each in inputs)))
+        output = call_layer(layer, [each.values for each in inputs])
+        if isinstance(layer, keras.layers.ZeroPadding2D):
+            return _Padded(output, inputs[0].unpadded)
+        return _Padded(output, output)
 
-    embeddings = fold_layers(network, images, visit)
+    embeddings = fold_layers(network, _Padded(images, images), visit).values
     return embeddings, ops.stack(norms, axis=1)
 
 
-def _squared_norms(values: Any) -> Any:
-    """Upper bounds of the squared norms, `[batch, ...]` -> float64 `[batch]`.
+class _Padded(NamedTuple):
+    """A feature map, and what it is without zeros around it: of the same norm.
 
-    float32 sums of so many squares could be too small. But to cast all of a feature map costs as
-    much as a convolution: channels are summed as they are, and their sum is raised by its rounding,
-    at most gamma_C for C channels, and by what underflow may have taken.
+    To read the padded one twice would keep TensorFlow from padding inside the convolution.
     """
-    if len(values.shape) == 2:
-        return ops.sum(ops.square(ops.cast(values, "float64")), axis=1)
-    channels = values.shape[-1]
-    dtype = np.finfo(keras.backend.standardize_dtype(values.dtype))
-    sums = ops.cast(ops.sum(ops.square(values), axis=-1), "float64")
-    raised = sums * (1 + (channels + 2) * float(dtype.eps)) + channels * float(dtype.tiny)
-    return ops.sum(raised, axis=tuple(range(1, len(raised.shape))))
+
+    values: Any
+    unpadded: Any
 
 
 def _output_bounds(
