@@ -1,6 +1,7 @@
 """The folder of a run: what lies where."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +11,14 @@ from pathlib import Path
 import keras
 from filelock import FileLock, Timeout
 
+from clustr_tf.certificates import LipschitzBound
 from clustr_tf.classifier import Classifier
 from clustr_tf.errors import InputError, RunError
 from clustr_tf.experiment import Experiment, changed_fields, read_experiment
 from clustr_tf.files import replacing, write_json
 from clustr_tf.sections import section_values
+
+BOUND = "certificate.json"  # inside model.keras
 
 
 @dataclass(frozen=True)
@@ -153,6 +157,19 @@ class Workdir:
         """Saves the final model."""
         with replacing(self.model) as temporary:
             classifier.save(temporary)
+
+    def store_bound(self, bound: LipschitzBound) -> None:
+        """Puts what the certificates of the final model rest on into its file, as BOUND.
+
+        Keras reads the model as before; the bound is that of the weights beside it.
+        """
+        with zipfile.ZipFile(self.model) as archive:
+            if BOUND in archive.namelist():
+                return
+        with replacing(self.model) as temporary:
+            shutil.copyfile(self.model, temporary)
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(BOUND, json.dumps(bound.figures(), indent=2))
 
     def load_classifier(self) -> Classifier:
         """Loads the final model.

@@ -25,8 +25,8 @@ def fold_layers(
         The output's value.
 
     Raises:
-        ValueError: if the network is not of that form, or if a layer is used more than once or in
-            training mode.
+        ValueError: if the network is not of that form, or if a layer is used more than once, in
+            training mode or on anything but tensors of the network.
 
     Example:
         >>> fold_layers(network, images, lambda layer, inputs: layer(*inputs))  # network(images)
@@ -52,6 +52,7 @@ def fold_layers(
                     f"layer {layer.name!r} must not be called in training mode. "
                     "Received: training=True"
                 )
+            _check_arguments(layer, node)
             inputs = [known[id(tensor)] for tensor in node.input_tensors]
             nested = isinstance(layer, keras.Model)
             output = fold_layers(layer, inputs[0], visit) if nested else visit(layer, inputs)
@@ -77,6 +78,16 @@ def call_layer(layer: Any, inputs: list[Any], training: bool = False) -> Any:
     if isinstance(layer, (keras.layers.BatchNormalization, keras.layers.Dropout)):
         return layer(argument, training=training)
     return layer(argument)
+
+
+def _check_arguments(layer: Any, node: Any) -> None:
+    """Refuses constants among the arguments: nobody who visits the layer would hear of them."""
+    for argument in keras.tree.flatten((node.arguments.args, node.arguments.kwargs)):
+        if not (argument is None or argument is False or keras.utils.is_keras_tensor(argument)):
+            raise ValueError(
+                f"layer {layer.name!r} must be called on tensors of the network alone. "
+                f"Received: {type(argument).__name__}"
+            )
 
 
 def _check_network(network: Any) -> None:

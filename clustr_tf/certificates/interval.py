@@ -174,7 +174,8 @@ def certified_linf(
         eps: in pixels; one number, or `[batch]`.
 
     Returns:
-        Classes and what is proved of them.
+        Classes and what is proved of them: nothing of an image that is not in [0, 1], and nothing
+        where eps is negative.
 
     Raises:
         ValueError: if the head is no clustering head or the network not as above.
@@ -207,10 +208,15 @@ def certified_linf(
     finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(
         [ops.all(ops.isfinite(weight)) for weight in [*network.weights, *head.weights]]
     )
+    # A box of other pixels or a negative radius would not hold the image.
+    valid = ops.all((images >= 0) & (images <= 1), axis=(1, 2, 3)) & (
+        ops.convert_to_tensor(eps, dtype="float64") >= 0
+    )
     return LinfCertificates(
         class_id=ops.cast(labels, "int64"),
-        certified=finite & (soft > _LEAST_MARGIN),
+        certified=finite & valid & (soft > _LEAST_MARGIN),
         nearest_cluster_certified=finite
+        & valid
         & (nearest_cluster_margins(differences, labels, clusters) > 0),
     )
 

@@ -56,6 +56,11 @@ def interval_layer(layer: keras.layers.Layer, inputs: list[Box], roundoff: float
 
 
 @interval_layer.register(layers.Flatten)
+def _flattened(layer: layers.Flatten, inputs: list[Box], roundoff: float) -> Box:
+    check_channels_last(layer)  # Keras moves the channels of others before it flattens
+    return _reshaped(layer, inputs, roundoff)
+
+
 @interval_layer.register(layers.Reshape)
 def _reshaped(layer: Any, inputs: list[Box], roundoff: float) -> Box:
     (box,) = inputs

@@ -46,6 +46,14 @@ class LipschitzBound:
         weights = ops.convert_to_tensor(self.slack[1:], dtype="float64")
         return self.slack[0] + ops.sum(norms * weights, axis=1)
 
+    def figures(self) -> dict[str, Any]:
+        """The bound as JSON, under the names that every file has for it."""
+        return {
+            "lipschitz_bound": self.gain,
+            "rounding_growth": self.growth,
+            "rounding_slack": list(self.slack),
+        }
+
 
 @dataclass(frozen=True)
 class _Bounds:

@@ -55,7 +55,9 @@ class ProvedRadii:
 
     def certified_accuracy(self, radius: float) -> float:
         """Share of images that are correct and certified at least up to an l2 radius in pixels."""
-        return float(np.mean(self.correct & (self.radius_l2 > 0) & (self.radius_l2 >= radius)))
+        # In float64: NumPy would round the radius asked for to float32, perhaps below what it is.
+        proved = self.radius_l2.astype(np.float64)
+        return float(np.mean(self.correct & (proved > 0) & (proved >= radius)))
 
     @property
     def abstentions(self) -> float:

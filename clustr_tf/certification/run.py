@@ -49,7 +49,7 @@ def run_certification(
         "data": f"{dataset.name}, first {len(labels)} test images",
         "examples": len(labels),
         **_figures(result.main, radii, result.num_pixels),
-        "lipschitz_bound": result.bound.gain,
+        **result.bound.figures(),
         "num_pixels": result.num_pixels,
         "embedding_seconds_per_image": result.embedding_seconds / len(labels),
         "proofs": [
@@ -74,6 +74,7 @@ def run_certification(
                 {"eps": attack.eps, "accuracy": share}
             ]
     # The arrays first: who finds the figures finds what they are of.
+    workdir.store_bound(result.bound)
     write_arrays(root / "certificates.npz", _arrays(result))
     write_json(root / "certificates.json", figures)
     _print(console, figures, root)

@@ -39,7 +39,7 @@ class BriefEvaluation:
             **found,
             "median_certified_radius_l2": float(np.median(certification.main.radius_l2)),
             "abstentions": certification.main.abstentions,
-            "lipschitz_bound": certification.bound.gain,
+            **certification.bound.figures(),
         }
 
 

@@ -13,11 +13,12 @@ class OrthogonalDense(keras.layers.Layer):
     """x Q + b with orthonormal columns of Q, or rows if there are fewer: 1-Lipschitz in l2.
 
     Q is the Cayley transform of the weights: an isometry if the output is as wide as the input,
-    else a projection on as many directions. It is computed in float32 also under mixed precision.
+    else a projection on as many directions. It is computed in float64, whose rounding does not
+    grow with the weights to more than float32 can say, and rounded once.
 
-    WARNING: 1-Lipschitz in real arithmetic. The rounding of float32 may exceed it by some 1e-7, or
-    1e-5 for free weights ten times those at the beginning, that of bfloat16 and TensorFloat-32 by a
-    few 1e-3; certificates rest on a float64 copy (`plain_network`).
+    WARNING: 1-Lipschitz in real arithmetic. The rounding of float32 may exceed it by some 1e-7,
+    that of bfloat16 and TensorFloat-32 by a few 1e-3; certificates rest on a float64 copy
+    (`plain_network`).
 
     Args:
         units: width of the output.
@@ -55,7 +56,7 @@ class OrthogonalDense(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, features: Any) -> Any:
-        matrix = cayley(ops.convert_to_tensor(self.kernel))
+        matrix = cayley(ops.cast(self.kernel, "float64"))
         return ops.matmul(features, ops.cast(matrix, features.dtype)) + self.bias
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

@@ -76,6 +76,8 @@ def _complete(
         "git_revision": git_revision(),
     }
     with workdir.writing():
+        if evaluation.certification:
+            workdir.store_bound(evaluation.certification.bound)
         _draw(workdir, experiment, dataset, trained.classifier, evaluation)
         write_json(workdir.summary, summary)
     return summary

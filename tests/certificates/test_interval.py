@@ -304,6 +304,31 @@ def test_refuses_what_is_not_proved(layer, message):
         certified_linf(network, head, np.zeros((1, 1, 1, 2), "float32"), 0.1)
 
 
+def test_refuses_to_flatten_channels_that_come_first():
+    """Keras moves them last before it flattens, which a plain reshape of the box would not."""
+    pixels = keras.Input((2, 1, 2))
+    culprit = layers.Flatten(data_format="channels_first", name="culprit")
+    head = ClusteringHead(2, 1)
+    head.set_clusters([[0.0] * 4, [2.0] * 4], variance=0.5)
+    with pytest.raises(ValueError, match=r"'culprit' must have the channels last"):
+        certified_linf(keras.Model(pixels, culprit(pixels)), head, np.zeros((1, 2, 1, 2)), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("pixel", "eps", "certified"),
+    [(0.0, 0.2, True), (-0.1, 0.2, False), (3.95, 0.2, False), (0.0, -0.5, False)],
+)
+def test_proves_nothing_of_other_pixels_and_radii(pixel, eps, certified):
+    """The decision is at 4: 3.95 is 0.05 away from it, and no image."""
+    pixels = keras.Input((1, 1, 1))
+    network = keras.Model(pixels, layers.Flatten()(pixels))
+    head = ClusteringHead(2, 1)
+    head.set_clusters([[3.0], [5.0]], variance=0.5)
+    found = certified_linf(network, head, np.full((1, 1, 1, 1), pixel), eps)
+    assert found.certified.numpy().tolist() == [certified]
+    assert found.nearest_cluster_certified.numpy().tolist() == [certified]
+
+
 def test_refuses_other_heads_and_radii():
     with pytest.raises(ValueError, match=r"head must be a ClusteringHead.* Received: Dense"):
         certified_linf(two_neurons(), layers.Dense(2), np.zeros((1, 1, 2, 1)), 0.1)

@@ -263,6 +263,16 @@ def test_refuses_what_is_not_proved(body, message):
     assert "Received" in str(error.value)
 
 
+def test_refuses_constants_among_the_inputs_of_a_layer():
+    """Who walks from layer to layer sees tensors of the network alone."""
+    images = keras.Input((1, 1, 4))
+    flat = layers.Flatten()(images)
+    network = keras.Model(images, layers.Add(name="culprit")([flat, np.ones((1, 4), "float32")]))
+    for walk in (lipschitz_bound, lambda net: embed_with_norms(net, np.zeros((1, 1, 1, 4)))):
+        with pytest.raises(ValueError, match="'culprit' must be called on tensors of the network"):
+            walk(network)
+
+
 def test_refuses_networks_of_another_form():
     images = keras.Input((None, 4, 1))
     with pytest.raises(ValueError, match="fixed input shape"):

@@ -7,11 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
+from clustr_tf.backbones import build_backbone
+from clustr_tf.classifier import Classifier
 from clustr_tf.errors import InputError
 from clustr_tf.evaluation.request import Request
 from clustr_tf.evaluation.run import run_evaluation
@@ -163,6 +167,41 @@ def test_evaluation_and_certification_write_their_figures(run):
     np.testing.assert_allclose(arrays["radius_linf"], arrays["radius_l2"] / 8, rtol=1e-6)
     (by_intervals,) = certificates["certified_accuracy_linf_by_intervals"]
     assert 0 <= by_intervals["accuracy"] <= certificates["clean_accuracy"]
+
+
+def test_the_bound_and_its_slack_are_stored_with_the_model(run):
+    """The same figures in the model's own file, in the SavedModel and beside what they certify."""
+    root = run[0] / "runs" / "digits"
+    with zipfile.ZipFile(root / "model.keras") as archive:
+        stored = json.loads(archive.read("certificate.json"))
+    extra = run[0] / "models" / "clustr" / "1" / "assets.extra"
+    files = (root / "summary.json", root / "certificates.json", extra / "certificate.json")
+    assert stored["lipschitz_bound"] > 0 and all(part >= 0 for part in stored["rounding_slack"])
+    for file in files:
+        found = json.loads(file.read_text())
+        assert {name: found[name] for name in stored} == stored
+
+
+def test_lower_precision_is_refused_in_one_line(run, tmp_path):
+    root = tmp_path / "half"
+    shutil.copytree(run[0] / "runs" / "digits", root)
+    model = keras.models.load_model(root / "model.keras", compile=False)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        backbone = build_backbone("small_cnn", model.image_shape, width=32)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    Classifier(backbone, model.head, model.mean, model.std).save(root / "model.keras")
+    for command, *flags in (
+        ("clustr_tf.certify", f"--workdir={root}"),
+        ("export.savedmodel", f"--workdir={root}", f"--output={tmp_path / 'models'}"),
+    ):
+        finished = _run(command, *flags, cwd=tmp_path)
+        assert finished.returncode == 2
+        (line,) = finished.stderr.strip().splitlines()
+        assert "must compute in float32 or float64" in line
+        assert "Received: bfloat16" in line
+    assert not (tmp_path / "models").exists()
 
 
 def test_an_evaluation_has_every_attack_diagnostic_and_the_report(run):
