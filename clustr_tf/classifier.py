@@ -13,9 +13,10 @@ class Classifier(keras.Model):
 
     Standardisation is a layer inside the model, so that attacks, radii and exports see pixels.
 
-    WARNING: this model's head computes in float32, the certified one in float64. Where two
-    log-scores differ by less than their rounding the two may decide otherwise, inside a certified
-    radius too; and inputs outside [0, 1] are not refused here. See docs/certificates.md.
+    WARNING: this model's head computes in float32, the certified one in float64, and so does all of
+    a certified backbone that is 1-Lipschitz by construction. Where two log-scores differ by less
+    than their rounding the two may decide otherwise, inside a certified radius too; and inputs
+    outside [0, 1] are not refused here. See docs/certificates.md.
 
     Args:
         backbone: functional model, standardised images -> embeddings `[batch, dim]`; images are

@@ -1,6 +1,6 @@
 """CIFAR-10 with a certificate worth having: a small 1-Lipschitz network.
 
-Source: as configs/digits_certified.py. Cost: about an hour on 2 CPU cores; docs/results.md has the
+Source: as configs/digits_certified.py. Cost: under 40 minutes on 2 CPU cores; docs/results.md has the
 curve of accuracy against time and what to change on a GPU.
 
     python -m clustr_tf.train --config=configs/cifar10_certified.py --workdir=runs/cifar10_certified

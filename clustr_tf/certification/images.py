@@ -114,9 +114,10 @@ def certify_images(
     """Certifies a data set; embeds it once, whatever the number of proofs.
 
     WARNING: the radii hold for l2 (and by norm equivalence l-infinity) changes of images in
-    [0, 1], for these weights, a float32 network and the float64 head that is served. They say
-    nothing about other norms, other inputs, changed weights, TensorFloat-32 or lower precision,
-    nor of the float32 head of model.keras: see docs/certificates.md.
+    [0, 1], for these weights and for what is served: the network of `certified_classifier`
+    (float32; float64 for backbones that are 1-Lipschitz by construction) and the float64 head. They
+    say nothing about other norms, other inputs, changed weights, TensorFloat-32 or lower precision,
+    nor of model.keras where it computes in less: see docs/certificates.md.
 
     Args:
         classifier: with a clustering head.
