@@ -1,7 +1,7 @@
 """CIFAR-10 with a certificate worth having: a small 1-Lipschitz network.
 
-Source: as configs/digits_certified.py. Cost: under 40 minutes on 2 CPU cores; docs/results.md has the
-curve of accuracy against time and what to change on a GPU.
+Source: as configs/digits_certified.py. Cost: under 40 minutes on 2 CPU cores; docs/results.md has
+the curve of accuracy against time and what to change on a GPU.
 
     python -m clustr_tf.train --config=configs/cifar10_certified.py --workdir=runs/cifar10_certified
     python -m clustr_tf.certify --workdir=runs/cifar10_certified --radii=36/255,72/255,108/255
