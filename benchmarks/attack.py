@@ -28,7 +28,7 @@ from clustr_tf.attacks.examples import as_pixels
 from clustr_tf.datasets import load_dataset
 from clustr_tf.evaluation.attacking import Examples
 from clustr_tf.evaluation.memory import Memory
-from clustr_tf.evaluation.suite import ENSEMBLE, PAPER_RADII, build_stages
+from clustr_tf.evaluation.suite import ENSEMBLE, PAPER_RADII, Target, build_stages
 from clustr_tf.experiment import read_experiment
 from clustr_tf.training.building import build_classifier
 from clustr_tf.workdir import Workdir
@@ -151,7 +151,7 @@ def digits_examples(folder: Path) -> Examples:
     labels = np.concatenate([dataset.test_labels, dataset.train_labels])
     rows = np.arange(_EXAMPLES.value) % len(labels)
     shape = classifier.image_shape
-    stages = build_stages(classifier, shape, dataset.num_classes, experiment.evaluation)
+    stages = build_stages(Target(classifier, shape, dataset.num_classes, experiment.evaluation))
     evaluator = RobustnessEvaluator(classifier, shape, stages)
     return Examples(evaluator, images[rows], labels[rows], 0, Memory(folder, {}))
 

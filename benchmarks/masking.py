@@ -20,7 +20,7 @@ from clustr_tf.attacks import RobustnessEvaluator
 from clustr_tf.datasets import load_dataset
 from clustr_tf.evaluation.attacking import Examples
 from clustr_tf.evaluation.memory import Memory
-from clustr_tf.evaluation.suite import ENSEMBLE, build_stages
+from clustr_tf.evaluation.suite import ENSEMBLE, Target, build_stages
 from clustr_tf.workdir import Workdir
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "a finished run with a clustering head")
@@ -45,7 +45,7 @@ def accuracies(workdir: Workdir, divisor: float, folder: Path) -> list[float]:
     attack = dataclasses.replace(config.attack, losses=_LOSSES)
     config = dataclasses.replace(config, attack=attack)
     shape = classifier.image_shape
-    stages = build_stages(classifier, shape, dataset.num_classes, config)
+    stages = build_stages(Target(classifier, shape, dataset.num_classes, config))
     examples = Examples(
         RobustnessEvaluator(classifier, shape, stages, config.batch_size),
         dataset.test_images[: _EXAMPLES.value],

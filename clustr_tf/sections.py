@@ -48,6 +48,29 @@ def read_section(section: type[Section], values: Mapping[str, Any], path: str) -
         raise InputError(f"{path}.{error}") from error
 
 
+def check_type(section: type, name: str, value: Any, path: str) -> None:
+    """Refuses a value whose type a field can never take; whether it is in range is not looked at.
+
+    Args:
+        section: a dataclass, as of `read_section`.
+        name: of the field; dotted if it is one of a nested dataclass.
+        value: what it might get.
+        path: where the value stands, for the message.
+
+    Raises:
+        InputError: one line that names the path, what was received and what is allowed.
+
+    Example:
+        >>> check_type(Experiment, "backbone.width", 32, "config.search.space.backbone.width")
+    """
+    first, _, rest = name.partition(".")
+    hint = typing.get_type_hints(section)[first]
+    if rest:
+        check_type(hint, rest, value, path)
+    else:
+        _read_value(hint, value, path)
+
+
 def section_values(section: Any) -> dict[str, Any]:
     """The inverse of `read_section`, ready for JSON: tuples become lists.
 

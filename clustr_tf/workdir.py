@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
-from filelock import FileLock, Timeout
 
 from clustr_tf.certificates import LipschitzBound
+from clustr_tf.claims import claimed
 from clustr_tf.classifier import Classifier
 from clustr_tf.errors import InputError, RunError
 from clustr_tf.experiment import Experiment, changed_fields, read_experiment
@@ -75,9 +75,6 @@ class Workdir:
     ) -> Iterator[None]:
         """The folder for this process alone, while the block runs.
 
-        The lock is the operating system's: it ends with the process, however that ends. A thread
-        that has claimed the folder may claim it again inside.
-
         Args:
             experiment: written as the config, or checked to be the very same one.
             writes: False for a worker that leaves the folder alone.
@@ -91,21 +88,9 @@ class Workdir:
         if not writes:
             yield
             return
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.root / ".lock", is_singleton=True)
-            lock.acquire(timeout=-1 if wait else 0)
-        except Timeout as error:
-            raise InputError(
-                f"--workdir={self.root} is in use: another process is training there"
-            ) from error
-        except OSError as error:
-            raise InputError(f"--workdir={self.root} cannot be written: {error}") from error
-        try:
+        with claimed(self.root, "training", wait):
             self._claim(experiment)
             yield
-        finally:
-            lock.release()
 
     @contextmanager
     def writing(self) -> Iterator[None]:

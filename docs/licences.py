@@ -2,7 +2,8 @@
 
     .venv/bin/python docs/licences.py
 
-in an environment with nothing but `pip install -r requirements.txt`. What pip-licenses reads is
+in an environment with nothing but
+`pip install --require-hashes -r requirements-lock.txt`. What pip-licenses reads is
 what each package says of itself.
 """
 
@@ -12,12 +13,21 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).with_suffix(".md")
-INSTALLERS = ("pip", "setuptools", "wheel")
+LEFT_OUT = ("pip", "clustr-tf")  # what installs, and what is installed for
 HEAD = """# Licences of what is installed
 
-clustr_tf is under Apache-2.0. `pip install -r requirements.txt` brings these packages along; none
-is part of our wheel. The licences are what the packages say of themselves, written here by
-`python docs/licences.py` (pip-licenses).
+clustr_tf is under Apache-2.0. `pip install -r requirements.txt` brings these packages along, here
+in the versions of `requirements-lock.txt`; none is part of our wheel. The licences are what the
+packages say of themselves, written here by `python docs/licences.py` (pip-licenses). `pip` itself,
+which every environment has, is left out.
+
+- **LGPL**: `easydict` and `nose`, which CleverHans declares that it needs. They are neither changed
+  nor copied into our wheel; whoever passes on an environment or an image with them passes on
+  their terms, too.
+- **MPL-2.0** (`certifi`, `hypothesis`, `pathspec`, in part `tqdm`) is about changes to their own
+  files; we make none.
+- **UNKNOWN**: `namex`, which Keras needs, names no licence in its metadata; the file in its wheel
+  is the notice of Apache-2.0.
 
 | package | version | licence |
 | --- | --- | --- |
@@ -27,7 +37,10 @@ is part of our wheel. The licences are what the packages say of themselves, writ
 def main() -> None:
     """Writes the page."""
     listing = subprocess.run(
-        [sys.executable, "-m", "piplicenses", "--format=json", "--ignore-packages", *INSTALLERS],
+        [
+            *(sys.executable, "-m", "piplicenses", "--format=json"),
+            *("--with-system", "--ignore-packages", *LEFT_OUT),
+        ],
         capture_output=True,
         text=True,
         check=True,

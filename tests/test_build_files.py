@@ -44,11 +44,7 @@ def _imported_files(path):
             found = [_file_of(name) for name in names]
         elif isinstance(node, ast.ImportFrom):
             names = [node.module]
-            # `from package import module` needs the module, not the package.
-            found = [
-                _file_of(f"{node.module}.{alias.name}") or _file_of(node.module)
-                for alias in node.names
-            ]
+            found = [_source_of(node.module, alias.name) for alias in node.names]
         else:
             continue
         files.update(file for file in found if file)
@@ -58,6 +54,23 @@ def _imported_files(path):
             if top not in sys.stdlib_module_names and top not in PACKAGES
         )
     return files - {path}, distributions
+
+
+def _source_of(module, name):
+    """`from package import module` needs the module; a name that the package exports, the package.
+
+    Where both have one name, as `clustr_tf.attacks.pgd`, the export hides the module.
+    """
+    package = _file_of(module)
+    exports = set()
+    if package and package.name == "__init__.py":
+        exports = {
+            alias.asname or alias.name
+            for node in ast.parse(package.read_text()).body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+    return package if name in exports else _file_of(f"{module}.{name}") or package
 
 
 def _file_of(module):

@@ -3,8 +3,9 @@
 from clustr_tf.backbones.registry import (
     BACKBONES,
     LIPSCHITZ_BACKBONES,
+    Backbone,
     BackboneConfig,
     build_backbone,
 )
 
-__all__ = ["BACKBONES", "LIPSCHITZ_BACKBONES", "BackboneConfig", "build_backbone"]
+__all__ = ["BACKBONES", "LIPSCHITZ_BACKBONES", "Backbone", "BackboneConfig", "build_backbone"]

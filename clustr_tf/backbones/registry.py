@@ -11,17 +11,30 @@ from clustr_tf.backbones.resnet import resnet18
 from clustr_tf.backbones.saturating_cnn import saturating_cnn
 from clustr_tf.backbones.small_cnn import small_cnn
 
-BACKBONES: dict[str, Callable[..., keras.Model]] = {
-    "lipschitz_cnn": lipschitz_cnn,
-    "lipschitz_mlp": lipschitz_mlp,
-    "lipschitz_resnet": lipschitz_resnet,
-    "resnet18": resnet18,
-    "saturating_cnn": saturating_cnn,
-    "small_cnn": small_cnn,
-}
 
-# 1-Lipschitz by construction: their images are centred, but not divided by a deviation.
-LIPSCHITZ_BACKBONES = frozenset({"lipschitz_cnn", "lipschitz_mlp", "lipschitz_resnet"})
+@dataclass(frozen=True)
+class Backbone:
+    """An entry of the registry.
+
+    Attributes:
+        build: input shape and options -> functional model.
+        is_lipschitz: 1-Lipschitz by construction: its images are centred, but not divided by a
+            deviation.
+    """
+
+    build: Callable[..., keras.Model]
+    is_lipschitz: bool = False
+
+
+BACKBONES: dict[str, Backbone] = {
+    "lipschitz_cnn": Backbone(lipschitz_cnn, is_lipschitz=True),
+    "lipschitz_mlp": Backbone(lipschitz_mlp, is_lipschitz=True),
+    "lipschitz_resnet": Backbone(lipschitz_resnet, is_lipschitz=True),
+    "resnet18": Backbone(resnet18),
+    "saturating_cnn": Backbone(saturating_cnn),
+    "small_cnn": Backbone(small_cnn),
+}
+LIPSCHITZ_BACKBONES = frozenset(name for name, entry in BACKBONES.items() if entry.is_lipschitz)
 
 
 @dataclass(frozen=True)
@@ -66,4 +79,4 @@ def build_backbone(name: str, input_shape: tuple[int, int, int], **options: Any)
             f"input_shape must be (height, width, channels), each at least 1. "
             f"Received: {tuple(input_shape)}"
         )
-    return BACKBONES[name](tuple(input_shape), **options)
+    return BACKBONES[name].build(tuple(input_shape), **options)

@@ -10,7 +10,7 @@ from clustr_tf.attacks.examples import as_pixels
 from clustr_tf.attacks.losses import margin
 from clustr_tf.evaluation.attacking import Examples
 from clustr_tf.evaluation.settings import EvaluationConfig
-from clustr_tf.evaluation.suite import LogScores, ensemble_stages
+from clustr_tf.evaluation.suite import ATTACKS, LogScores, Target
 
 _LOSSES = ("ce", "margin", "dlr")
 _SCALES = (0.01, 100.0)
@@ -75,8 +75,11 @@ def diagnostic_stages(
     stages = {f"20 steps {loss}": pgd(loss, _STEPS) for loss in _LOSSES}
     stages |= {"100 steps": pgd("margin", _MANY_STEPS), "noise": pgd("margin", 0, _NOISE_DRAWS)}
     for scale in _SCALES:
-        scaled = ensemble_stages(_times(log_scores, scale), image_shape, num_classes, config)
-        stages |= {f"{stage} x {scale:g}": scaled[stage] for stage in _SCALED}
+        target = Target(_times(log_scores, scale), image_shape, num_classes, config)
+        for name in _SCALED:
+            attack = ATTACKS[name].build(target)
+            assert isinstance(attack, Attack)  # of one stage
+            stages[f"{name} x {scale:g}"] = attack
     return stages
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from clustr_tf.classifier import Classifier
 from clustr_tf.errors import InputError
 from clustr_tf.evaluation.settings import EvaluationConfig
-from clustr_tf.evaluation.suite import NAMES, PAPER_EPS
+from clustr_tf.evaluation.suite import ATTACKS, PAPER_EPS
 
 # The attacks of each --protocol.
 PROTOCOLS = {"adaptive": ("clean", "pgd", "pgd_paper", "ensemble"), "paper": ("clean", "pgd_paper")}
@@ -17,7 +17,7 @@ class Request:
     """What to evaluate; None stands for the protocol's or the run's own value.
 
     Attributes:
-        attacks: names out of "clean" and `NAMES`.
+        attacks: names out of "clean" and `ATTACKS`.
         protocol: a key of `PROTOCOLS`; "paper" is the published one, which overstates robustness.
         eps: radius in pixels; the step of pgd keeps its ratio to it.
         norm: "linf" or "l2".
@@ -52,7 +52,7 @@ def attack_names(
     Raises:
         InputError: if a name is unknown or does not fit the model or the source.
     """
-    allowed = ("clean", *NAMES)
+    allowed = ("clean", *ATTACKS)
     names = request.attacks
     if names is None:
         names = PROTOCOLS[request.protocol] + (("transfer",) if source else ())

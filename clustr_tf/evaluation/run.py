@@ -30,8 +30,9 @@ from clustr_tf.evaluation.results import (
 )
 from clustr_tf.evaluation.settings import EvaluationConfig
 from clustr_tf.evaluation.suite import (
+    ATTACKS,
     PAPER_RADII,
-    attack_settings,
+    Target,
     build_stages,
     stages_of,
 )
@@ -70,7 +71,7 @@ def run_evaluation(root: Path, request: Request) -> None:
     dataset = load_dataset(experiment.dataset)
     images, labels = dataset.test_images[: config.examples], dataset.test_labels[: config.examples]
     shape, classes = classifier.image_shape, dataset.num_classes
-    stages = build_stages(classifier, shape, classes, config, source)
+    stages = build_stages(Target(classifier, shape, classes, config, source))
     stages |= diagnostic_stages(classifier, shape, classes, config)
     evaluator = RobustnessEvaluator(classifier, shape, stages, config.batch_size, strategy=strategy)
     with workdir.claimed(experiment), workdir.writing():
@@ -147,7 +148,7 @@ def _figures(
     robust = correct & ~found.broken(examples)
     attacks = {"clean": measured(float(np.mean(correct)), count)}
     for name, outcome in found.outcomes.items():
-        attacks[name] = attack_figures(correct, outcome, attack_settings(name, config))
+        attacks[name] = attack_figures(correct, outcome, ATTACKS[name].settings(config))
     worst_case = measured(float(np.mean(robust)), count)
     gap = None
     if {"pgd_paper", "ensemble"} <= set(attacks):

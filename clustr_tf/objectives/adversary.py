@@ -8,7 +8,7 @@ import tensorflow as tf
 from clustr_tf.attacks import ascend
 from clustr_tf.attacks.losses import AttackLoss
 from clustr_tf.classifier import Classifier
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 from clustr_tf.objectives.warmup import warmed_up
 
 # TRADES starts this close to the image: at the image itself the gradient of its KL is zero.
@@ -96,7 +96,7 @@ class Adversary:
 
 
 def build_adversary(
-    config: ObjectiveConfig, step: float, steps: int, gaussian_start: bool = False
+    config: ObjectiveSettings, step: float, steps: int, gaussian_start: bool = False
 ) -> Adversary:
     """The adversary of a method, as configured.
 
@@ -111,7 +111,7 @@ def build_adversary(
         The adversary.
 
     Example:
-        >>> build_adversary(ObjectiveConfig("pgd_at"), step=0.25, steps=7)
+        >>> build_adversary(ObjectiveSettings("pgd_at"), step=0.25, steps=7)
     """
     return Adversary(
         config.eps,

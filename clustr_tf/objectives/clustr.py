@@ -8,7 +8,7 @@ from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
 from clustr_tf.losses import magnet_loss
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,6 @@ class Clustr:
         return losses.plus("xent", self.xent_lambda, xent)
 
 
-def clustr(config: ObjectiveConfig) -> Clustr:
+def clustr(config: ObjectiveSettings) -> Clustr:
     """Plain ClusTR, as configured."""
     return Clustr(config.alpha, config.epsilon, config.xent_lambda, config.nearest)

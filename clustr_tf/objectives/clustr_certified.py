@@ -9,7 +9,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.losses import certified_margin_loss
 from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ClustrCertified:
         return losses.plus("magnet", self.magnet_lambda, magnet.total)
 
 
-def clustr_certified(config: ObjectiveConfig) -> ClustrCertified:
+def clustr_certified(config: ObjectiveSettings) -> ClustrCertified:
     """The certified-margin loss, as configured; learned centroids unless it says otherwise."""
     return ClustrCertified(
         margin=0.5 if config.margin is None else config.margin,

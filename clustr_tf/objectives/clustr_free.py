@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from clustr_tf.objectives.clustr import Clustr, clustr
 from clustr_tf.objectives.objective import FreeTraining
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 _REPLAYS = 4
 
 
-def clustr_free(config: ObjectiveConfig) -> Clustr:
+def clustr_free(config: ObjectiveSettings) -> Clustr:
     """The magnet loss of perturbed images, each neighbourhood replayed four times.
 
     The sampler remembers the losses of the last replay; the published code pays one more pass for

@@ -11,7 +11,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.likelihood import nearest_cluster_nll
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 from clustr_tf.objectives.warmup import warmed_up
 
 
@@ -90,7 +90,7 @@ def _worst_cross_entropy(classifier: Classifier, box: Box, labels: tf.Tensor) ->
     return cross_entropy(labels=labels, logits=tf.where(own, 0.0, -margins))
 
 
-def clustr_ibp(config: ObjectiveConfig) -> ClustrIbp:
+def clustr_ibp(config: ObjectiveSettings) -> ClustrIbp:
     """Interval bounds, as configured; learned centroids unless it says otherwise."""
     return ClustrIbp(
         eps=config.eps,

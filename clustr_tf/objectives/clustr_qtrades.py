@@ -4,13 +4,13 @@ from clustr_tf.objectives.adversary import build_adversary
 from clustr_tf.objectives.clustr import clustr
 from clustr_tf.objectives.clustr_consistency import ClustrConsistency
 from clustr_tf.objectives.consistency import CONSISTENCIES
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 _LAMBDA = 8.0
 _STEP = 1.25  # of eps: 10/255 where eps is 8/255
 
 
-def clustr_qtrades(config: ObjectiveConfig) -> ClustrConsistency:
+def clustr_qtrades(config: ObjectiveSettings) -> ClustrConsistency:
     """Magnet loss + 8 * CE(p(x), log-scores(x')), x' one sign step of 1.25 eps from a random start.
 
     Args:

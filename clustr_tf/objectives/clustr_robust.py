@@ -11,7 +11,7 @@ from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.consistency import kl_divergence
 from clustr_tf.objectives.likelihood import nearest_cluster_nll
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 _LAMBDA = 6.0
 _STEP, _STEPS = 0.5, 3  # of eps
@@ -75,7 +75,7 @@ class ClustrRobust:
         return losses
 
 
-def clustr_robust(config: ObjectiveConfig) -> ClustrRobust:
+def clustr_robust(config: ObjectiveSettings) -> ClustrRobust:
     """CE(x) + 6 KL(p(x) || p(x')), x' after three sign steps of eps / 2 from the image's side.
 
     Args:

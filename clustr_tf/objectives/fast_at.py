@@ -2,12 +2,12 @@
 
 from clustr_tf.objectives.adversary import build_adversary
 from clustr_tf.objectives.pgd_at import AdversarialTraining
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 _STEP = 1.25  # of eps
 
 
-def fast_at(config: ObjectiveConfig) -> AdversarialTraining:
+def fast_at(config: ObjectiveSettings) -> AdversarialTraining:
     """CE(x'), x' one sign step of 1.25 eps from a uniformly random start.
 
     One-step training can collapse within an epoch ("catastrophic overfitting"): the PGD accuracy

@@ -2,12 +2,12 @@
 
 from clustr_tf.objectives.nominal import Nominal
 from clustr_tf.objectives.objective import FreeTraining
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 _REPLAYS = 4
 
 
-def free_at(config: ObjectiveConfig) -> Nominal:
+def free_at(config: ObjectiveSettings) -> Nominal:
     """The cross-entropy of perturbed images, each batch replayed four times.
 
     Args:

@@ -7,7 +7,7 @@ import tensorflow as tf
 from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def classification_losses(
     return StepLosses(xent, xent, {"xent": tf.reduce_mean(xent)})
 
 
-def nominal(config: ObjectiveConfig) -> Nominal:
+def nominal(config: ObjectiveSettings) -> Nominal:
     """Nominal training; there is nothing to configure."""
     del config
     return Nominal()

@@ -9,7 +9,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.nominal import classification_losses
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 _STEP, _STEPS = 0.25, 7  # of eps: 2/255 where eps is 8/255
 
@@ -42,7 +42,7 @@ class AdversarialTraining:
         return classification_losses(classifier, adversarial, targets)
 
 
-def pgd_at(config: ObjectiveConfig) -> AdversarialTraining:
+def pgd_at(config: ObjectiveSettings) -> AdversarialTraining:
     """CE(x'), x' after seven sign steps of eps / 4 from a random start.
 
     Args:

@@ -1,43 +1,16 @@
 """The settings of the training methods."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from clustr_tf.objectives.consistency import CONSISTENCIES
 
-_STEPS = frozenset({"step_size", "standardised_steps", "steps"})
-_WARMUP = frozenset({"warmup"})
-_REPLAYS = frozenset({"replays"})
-_XENT = frozenset({"xent_lambda"})
-_CONSISTENCY = frozenset({"consistency", "consistency_lambda"})
-# Fields that config files may set for all methods, whether a method uses them or not.
-_COMMON = frozenset({"name", "alpha", "epsilon", "nearest", "eps"})
-
-# The further fields that each method takes; to set another one is a mistake.
-OPTIONS: dict[str, frozenset[str]] = {
-    "clustr": _XENT,
-    "clustr_qtrades": _XENT | _CONSISTENCY | _STEPS | _WARMUP,
-    "clustr_trades": _XENT | _CONSISTENCY | _STEPS | _WARMUP,
-    "clustr_free": _XENT | _REPLAYS | _WARMUP,
-    "clustr_certified": frozenset({"margin", "temperature", "centroids", "magnet_lambda"}),
-    "clustr_ibp": _WARMUP | {"interval_lambda", "centroids", "magnet_lambda", "likelihood_lambda"},
-    "clustr_robust": _STEPS
-    | _WARMUP
-    | {"consistency_lambda", "centroids", "likelihood_lambda", "magnet_lambda"},
-    "nominal": frozenset(),
-    "pgd_at": _STEPS | _WARMUP | {"centroids"},
-    "fast_at": _STEPS | _WARMUP,
-    "free_at": _REPLAYS | _WARMUP,
-    "trades": _STEPS | _WARMUP | {"consistency_lambda"},
-}
-
 
 @dataclass(frozen=True)
-class ObjectiveConfig:
-    """Which training method and its constants; None is the method's own value.
+class ObjectiveSettings:
+    """The constants of a training method; None is the method's own value.
 
     Raises:
-        ValueError: if the method is unknown, does not take an option that is set, or a constant is
-            out of range.
+        ValueError: if a constant is out of range.
     """
 
     name: str  # a key of OBJECTIVES
@@ -61,15 +34,6 @@ class ObjectiveConfig:
     warmup: float | None = None  # share of the training over which eps (and interval_lambda) grow
 
     def __post_init__(self) -> None:
-        if self.name not in OPTIONS:
-            raise ValueError(f"name must be one of {sorted(OPTIONS)}. Received: {self.name!r}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name not in _COMMON | OPTIONS[self.name] and value != field.default:
-                raise ValueError(
-                    f"{field.name} must be {field.default}: {self.name} has no such option. "
-                    f"Received: {value!r}"
-                )
         if not 0 <= self.epsilon < 1:
             raise ValueError(f"epsilon must be in [0, 1). Received: {self.epsilon}")
         for name in (
@@ -110,15 +74,3 @@ class ObjectiveConfig:
             )
         if self.standardised_steps and self.step_size is None:
             raise ValueError("step_size must be given with standardised_steps. Received: None")
-
-
-def has_adversary(config: ObjectiveConfig) -> bool:
-    """Whether a method trains on attacked images, once or replayed.
-
-    Args:
-        config: names the method.
-
-    Returns:
-        False for `clustr`, `clustr_certified`, `clustr_ibp` and `nominal`.
-    """
-    return bool(OPTIONS[config.name] & (_STEPS | _REPLAYS))

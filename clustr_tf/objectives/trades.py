@@ -9,7 +9,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.consistency import kl_divergence
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
-from clustr_tf.objectives.settings import ObjectiveConfig
+from clustr_tf.objectives.settings import ObjectiveSettings
 
 _LAMBDA = 6.0
 _STEP, _STEPS = 0.25, 10  # of eps: 2/255 where eps is 8/255
@@ -48,7 +48,7 @@ class Trades:
         return losses.plus("consistency", self.weight, kl_divergence(clean, perturbed))
 
 
-def trades(config: ObjectiveConfig) -> Trades:
+def trades(config: ObjectiveSettings) -> Trades:
     """CE(x) + 6 * KL(p(x) || p(x')), x' after ten sign steps of eps / 4 from the image's side.
 
     The companion ascends the divergence from the training-mode answers for the image, which the

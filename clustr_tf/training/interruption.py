@@ -13,13 +13,17 @@ class Interruption:
     A signal that nobody asked about ends the program when the block is done; a second Ctrl-C does
     not wait for that. Outside the main thread nothing is heard.
 
+    Args:
+        at_once: the work ends wherever it is, as if by Ctrl-C: for work that is safe everywhere.
+
     Example:
         >>> with Interruption() as interruption:
         ...     while not interruption.requested: work()
         ...     interruption.leave()
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bool = False) -> None:
+        self._at_once = at_once
         self._signal: int | None = None
 
     @property
@@ -53,10 +57,13 @@ class Interruption:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if self.requested and kind is None:
+        if self.requested and (kind is None or (self._at_once and kind is KeyboardInterrupt)):
             self.leave()
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._signal = number
+        if self._at_once:
+            # Not TerminatedError: no library takes this one for a failure of the work.
+            raise KeyboardInterrupt

@@ -121,15 +121,11 @@ class Loop:
         self._check_weights()
         progress, begin = state.progress, time.perf_counter()
         sizes, train_accuracy = self._refresh(seed=settings.seed + state.epoch + 1)
-        tested = slice(self._experiment.evaluation.examples)
-        test_embeddings = self._embed(dataset.test_images[tested])
         row = {
             "epoch": state.epoch + 1,
             **{name: total / progress.step for name, total in progress.sums.items()},
             "train_accuracy": train_accuracy,
-            "test_accuracy": accuracy(
-                self._classifier, test_embeddings, dataset.test_labels[tested]
-            ),
+            **self._tested(),
             **self._watch(dataset.validation_images, dataset.validation_labels, settings.seed),
             "learning_rate": rate,
         }
@@ -266,6 +262,14 @@ class Loop:
     def _gather_perturbation(self) -> None:
         if self._objective.free:
             self.state.perturbation = self._replicas.gathered(self._perturbation)
+
+    def _tested(self) -> dict[str, float]:
+        """The accuracy on test images; nothing if there are none, as in the trials of a search."""
+        tested = slice(self._experiment.evaluation.examples)
+        images, labels = self._dataset.test_images[tested], self._dataset.test_labels[tested]
+        if not len(labels):
+            return {}
+        return {"test_accuracy": accuracy(self._classifier, self._embed(images), labels)}
 
     def _refresh(self, seed: int) -> tuple[np.ndarray | None, float]:
         """Clusters anew where there are clusters; gives their sizes and the train accuracy."""

@@ -50,10 +50,9 @@ class ProgressBars:
 
     def epoch_ends(self, row: Mapping[str, float]) -> None:
         if self._progress:
-            text = (
-                f"loss {row['loss']:.3f}  train {row['train_accuracy']:.2%}  "
-                f"test {row['test_accuracy']:.2%}"
-            )
+            text = f"loss {row['loss']:.3f}  train {row['train_accuracy']:.2%}"
+            if "test_accuracy" in row:
+                text += f"  test {row['test_accuracy']:.2%}"
             if "pgd_accuracy" in row:
                 text += f"  PGD {row['pgd_accuracy']:.2%}"
             if "images_per_second" in row:

@@ -1,7 +1,8 @@
 """A trial that has ended, in words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from clustr_tf.tuning.trials import Outcome
@@ -24,10 +25,10 @@ class Finished:
     outcome: Outcome
 
 
-def best(trials: list[Finished]) -> Finished | None:
-    """The first of the trials with the highest score; None if all failed."""
-    scored = [trial for trial in trials if trial.score is not None]
-    return max(scored, key=lambda trial: trial.score or 0.0, default=None)
+def ranked(trials: Iterable[Finished]) -> list[Finished]:
+    """The trials that succeeded, the best one first; of equals the one that began first."""
+    scored = [(trial.score, trial) for trial in trials if trial.score is not None]
+    return [trial for _, trial in sorted(scored, key=itemgetter(0), reverse=True)]
 
 
 def settings_text(values: Mapping[str, Any]) -> str:

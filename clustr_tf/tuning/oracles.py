@@ -1,5 +1,7 @@
 """Keras-tuner's algorithms, with a state that survives being killed."""
 
+import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,45 @@ class _Bayesian(_Durable, keras_tuner.oracles.BayesianOptimizationOracle):
 
 
 class _Hyperband(_Durable, keras_tuner.oracles.HyperbandOracle):
-    pass
+    """Takes failed trials for the worst of their round.
+
+    Keras-tuner lets none go on before so many have succeeded as the round has losers: with a few
+    failures it would end after the first, short trainings.
+    """
+
+    trials: dict[str, Any]
+
+    def populate_space(self, trial_id: str) -> dict[str, Any]:
+        for bracket in self._brackets:
+            self._pass_over_failed(bracket)
+        trials = self.trials
+        self.trials = {name: _judged(trial) for name, trial in trials.items()}
+        try:
+            values: dict[str, Any] = super().populate_space(trial_id)
+        finally:
+            self.trials = trials
+        return values
+
+    def _pass_over_failed(self, bracket: dict[str, Any]) -> None:
+        """Where only failed trials are left to go on, they fill the next round as they are."""
+        number, rounds = bracket["bracket_num"], bracket["rounds"]
+        for index in range(1, len(rounds)):
+            losers = self._get_size(number, index - 1) - self._get_size(number, index)
+            selected = {entry["past_id"] for entry in rounds[index]}
+            left = [entry["id"] for entry in rounds[index - 1] if entry["id"] not in selected]
+            ended = [name for name in left if self.trials[name].status in ("COMPLETED", "FAILED")]
+            if all(self.trials[name].status == "FAILED" for name in ended):
+                for name in ended[losers:]:
+                    rounds[index].append({"past_id": name, "id": name})
+
+
+def _judged(trial: Any) -> Any:
+    """A failed trial as one that has succeeded, though worse than all others."""
+    if trial.status != "FAILED":
+        return trial
+    judged = copy.copy(trial)
+    judged.status, judged.score = "COMPLETED", -math.inf
+    return judged
 
 
 def build_oracle(

@@ -42,7 +42,9 @@ def parallel_coordinates(
 
 def _axis(field: Field, values: Sequence[Any]) -> dict[str, Any]:
     if isinstance(field, Choices):
-        choices = [*field.values, *([None] if None in values else [])]
+        choices = list(field.values)
+        if None in values and None not in choices:  # of trials that do not have the field
+            choices.append(None)
         return {
             "label": field.name,
             "values": [choices.index(value) for value in values],

@@ -6,7 +6,7 @@ from typing import Any
 
 from clustr_tf.errors import InputError
 from clustr_tf.experiment import Experiment, read_experiment
-from clustr_tf.sections import read_section, section_values
+from clustr_tf.sections import check_type, read_section, section_values
 from clustr_tf.tuning.settings import SearchConfig, parse_objective
 from clustr_tf.tuning.space import Field, read_space
 
@@ -57,6 +57,9 @@ def read_request(config: Mapping[str, Any], max_trials: int | None) -> Request:
         settings = replace(settings, trials=max_trials)
     experiment = read_experiment(values)
     fields = read_space(space, section_values(experiment))
+    for field in fields:
+        for example in field.examples:
+            check_type(Experiment, field.name, example, f"config.search.space.{field.name}")
     _check_measured(settings, experiment)
     if experiment.training.strategy == "multi_worker":
         raise InputError(

@@ -1,6 +1,8 @@
 """What a search leaves: a table, the best config, TensorBoard's hyper-parameters, a page."""
 
 import csv
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from clustr_tf.experiment import read_experiment
 from clustr_tf.files import replacing
 from clustr_tf.training.tensorboard import hparam_value, scalar_name
 from clustr_tf.tuning.best_config import config_source
-from clustr_tf.tuning.finished import Finished, best, settings_text
+from clustr_tf.tuning.finished import Finished, ranked, settings_text
 from clustr_tf.tuning.parallel_coordinates import parallel_coordinates
 from clustr_tf.tuning.request import Request
 from clustr_tf.tuning.settings import MEASURES
@@ -28,7 +30,7 @@ _SHOWN = 10  # trials in the terminal; trials.csv has all
 def write_results(
     root: Path, request: Request, trials: Sequence[Finished], console: Console
 ) -> None:
-    """Writes trials.csv, best_config.py, trials.html and the HParams tab; prints the best trials.
+    """Writes best_config.py, trials.html and the HParams tab; prints the best trials.
 
     Args:
         root: folder of the search.
@@ -37,14 +39,14 @@ def write_results(
         console: for the table.
 
     Raises:
-        RunError: if none succeeded; trials.csv is written even so.
+        RunError: if none succeeded.
     """
     objective = request.settings.objective
-    _write_table(root / "trials.csv", request, trials)
-    winner = best(list(trials))
-    if winner is None:
+    best = ranked(trials)
+    if not best:
         first = f" The first: {trials[0].outcome.error}" if trials else ""
         raise RunError(f"None of {len(trials)} trials succeeded, see {root}/trials.csv.{first}")
+    winner = best[0]
     experiment = read_experiment(with_values(request.config, winner.values))
     source = config_source(
         experiment,
@@ -55,7 +57,7 @@ def write_results(
     for name, text in [("best_config.py", source), ("trials.html", page)]:
         with replacing(root / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    _write_hparams(root / "trials", request)
+    _write_hparams(root / "trials" / "events.out.tfevents.0.search", request)
     _print(console, trials, objective)
     console.print(
         f"{root} holds trials.csv, trials.html and best_config.py; a trial's own files are in "
@@ -69,7 +71,13 @@ def write_results(
         console.print(f"  {command}", highlight=False, soft_wrap=True)
 
 
-def _write_table(path: Path, request: Request, trials: Sequence[Finished]) -> None:
+def write_table(path: Path, trials: Sequence[Finished]) -> None:
+    """Writes trials.csv: a row a trial, in the order in which they began, also of failed ones.
+
+    Args:
+        path: the file.
+        trials: that have ended.
+    """
     names = sorted({name for trial in trials for name in trial.values})
     measures = {
         name: column
@@ -93,10 +101,8 @@ def _write_table(path: Path, request: Request, trials: Sequence[Finished]) -> No
             )
 
 
-def _write_hparams(folder: Path, request: Request) -> None:
+def _write_hparams(path: Path, request: Request) -> None:
     """Tells TensorBoard which of all fields were drawn; the trials' own runs have their values."""
-    if any(folder.glob("*.search")):
-        return
     drawn = [
         hparams.HParam(
             field.name,
@@ -110,16 +116,21 @@ def _write_hparams(folder: Path, request: Request) -> None:
         hparams.Metric(scalar_name(column), display_name=measure)
         for measure, column in MEASURES.items()
     ]
-    writer = tf.summary.create_file_writer(str(folder), filename_suffix=".search")
-    with writer.as_default():
-        hparams.hparams_config(drawn, metrics)
-    writer.close()
+    # TensorFlow writes in place, under a name of its own; TensorBoard is shown the whole file.
+    with tempfile.TemporaryDirectory() as folder:
+        writer = tf.summary.create_file_writer(folder)
+        with writer.as_default():
+            hparams.hparams_config(drawn, metrics)
+        writer.close()
+        (written,) = Path(folder).iterdir()
+        with replacing(path) as temporary:
+            shutil.copyfile(written, temporary)
 
 
 def _print(console: Console, trials: Sequence[Finished], objective: str) -> None:
-    scored = [trial for trial in trials if trial.score is not None]
+    scored = ranked(trials)
     table = Table("trial", objective, "settings", box=SIMPLE_HEAD)
-    for trial in sorted(scored, key=lambda trial: -(trial.score or 0.0))[:_SHOWN]:
+    for trial in scored[:_SHOWN]:
         table.add_row(trial.trial_id, f"{trial.score:.4f}", settings_text(trial.values))
     console.print(table)
     failed = len(trials) - len(scored)

@@ -2,33 +2,29 @@
 
 import contextlib
 import io
-import json
 import os
-import signal
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import grpc
 import keras_tuner
 import keras_tuner.src.config
-from filelock import FileLock, Timeout
 from keras_tuner.engine.base_tuner import BaseTuner
 from rich.console import Console
 
-from clustr_tf.commands import STATUS_TERMINATED
 from clustr_tf.errors import InputError, RunError
 from clustr_tf.files import write_json
-from clustr_tf.sections import section_values
+from clustr_tf.training.interruption import Interruption
 from clustr_tf.tuning.finished import Finished, trial_line
+from clustr_tf.tuning.folder import check_same, claimed_search
 from clustr_tf.tuning.oracles import build_oracle
 from clustr_tf.tuning.request import Request, read_request
-from clustr_tf.tuning.results import write_results
+from clustr_tf.tuning.results import write_results, write_table
 from clustr_tf.tuning.settings import MEASURES, parse_objective, score
 from clustr_tf.tuning.space import drawn_values, hyperparameters, with_values
 from clustr_tf.tuning.trials import Outcome, Trials
+from clustr_tf.workdir import Workdir
 
 
 def run_search(config: Mapping[str, Any], root: Path, max_trials: int | None) -> None:
@@ -45,22 +41,38 @@ def run_search(config: Mapping[str, Any], root: Path, max_trials: int | None) ->
     Raises:
         InputError: if a setting is wrong, or the folder holds another search or is in use.
         RunError: if no trial succeeded, the folder cannot be written or the chief is gone.
+        KeyboardInterrupt, TerminatedError: after Ctrl-C and SIGTERM; the running trial has saved
+            its state, and trials.csv has those that have ended.
     """
     request, console = read_request(config, max_trials), Console()
-    worker = _is_worker()
-    with contextlib.nullcontext() if worker else _claimed(root, request), _sigterm_is_heard():
+    if _is_worker():
+        with Interruption(at_once=True):
+            _run(Search(request, root, console))
+        return
+    with (
+        claimed_search(root, request),
+        Interruption(at_once=True),
+        Workdir(root).writing(),
+    ):
         search = Search(request, root, console)
         try:
-            search.search()
-        except keras_tuner.errors.FatalError as error:
-            raise RunError(str(error)) from error
-        except grpc.RpcError as error:
-            raise RunError(
-                f"The chief cannot be reached ({error.code().name}): start it again, then this "
-                "worker, with the same commands"
-            ) from error
-        if not worker:
-            write_results(root, request, search.finished(), console)
+            _run(search)
+        finally:
+            write_table(root / "trials.csv", search.finished())
+        write_results(root, request, search.finished(), console)
+        search.say_if_over()
+
+
+def _run(search: "Search") -> None:
+    try:
+        search.search()
+    except keras_tuner.errors.FatalError as error:
+        raise RunError(str(error)) from error
+    except grpc.RpcError as error:
+        raise RunError(
+            f"The chief cannot be reached ({error.code().name}): start it again, then this "
+            "worker, with the same commands"
+        ) from error
 
 
 class Search(BaseTuner):
@@ -73,7 +85,7 @@ class Search(BaseTuner):
     """
 
     def __init__(self, request: Request, root: Path, console: Console):
-        self._request, self._console = request, console
+        self._request, self._root, self._console = request, root, console
         self._weights = parse_objective(request.settings.objective)
         self._trials = Trials(root / "trials")
         oracle = build_oracle(
@@ -131,7 +143,24 @@ class Search(BaseTuner):
         found = None if outcome.row is None else score(self._weights, outcome.row)
         return Finished(trial_id, values, found, outcome)
 
+    def say_if_over(self) -> None:
+        """Tells whoever wanted more trials that there will be none."""
+        begun, asked = len(self.oracle.trials), self._request.settings.trials
+        if begun < asked:
+            rounds = self._request.settings.algorithm == "hyperband"
+            reason = "Hyperband's rounds are complete" if rounds else "no other settings are left"
+            self._console.print(
+                f"The search is over after {begun} of at most {asked} trials, as {reason}: a "
+                "larger --max_trials adds none.",
+                highlight=False,
+                soft_wrap=True,
+            )
+
     def on_search_begin(self) -> None:
+        if self._is_worker():
+            # Only when the chief answers is the folder known to have its settings.
+            self.oracle.get_best_trials(0)
+            check_same(self._root, self._request)
         self.save()  # before the first trial, which may be killed
 
     def save(self) -> None:
@@ -147,51 +176,3 @@ def _is_worker() -> bool:
         if parallel and name not in os.environ:
             raise InputError(f"{name} must be in the environment beside KERASTUNER_ORACLE_IP")
     return parallel and "chief" not in os.environ["KERASTUNER_TUNER_ID"]
-
-
-@contextlib.contextmanager
-def _claimed(root: Path, request: Request) -> Iterator[None]:
-    """The folder for this search alone; its settings are written, or are the very same."""
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".lock", timeout=0):
-            _claim(root / "search.json", request)
-            yield
-    except Timeout as error:
-        raise InputError(f"--workdir={root} is in use: another process searches there") from error
-
-
-def _claim(path: Path, request: Request) -> None:
-    """More trials may be asked for later; everything else has to stay as it was."""
-    stated = {
-        "search": section_values(request.settings),
-        "space": [section_values(field) for field in request.fields],
-        "experiment": request.config,
-    }
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        before["search"]["trials"] = request.settings.trials
-        # As JSON: what was read has lists where the request has tuples.
-        if before != json.loads(json.dumps(stated)):
-            raise InputError(
-                f"{path.parent} holds another search: choose another --workdir, or the same "
-                "config to go on (the number of trials may differ)"
-            )
-    elif (path.parent / "config.json").exists():
-        raise InputError(f"{path.parent} holds a training run: choose another --workdir")
-    write_json(path, stated)
-
-
-@contextlib.contextmanager
-def _sigterm_is_heard() -> Iterator[None]:
-    """SIGTERM ends the search as Ctrl-C does: the trial that is running saves its state first."""
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        print("Terminated. The same command resumes where this one stopped.", file=sys.stderr)
-        sys.exit(STATUS_TERMINATED)
-
-    previous = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -2,8 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,15 +42,21 @@ class Range:
 
     def declare(self, space: keras_tuner.HyperParameters) -> None:
         """Adds the field to what Keras-tuner draws."""
-        draw = (
-            space.Int if isinstance(self.low, int) and isinstance(self.high, int) else space.Float
-        )
-        with _condition(space, self.when):
-            draw(self.name, self.low, self.high, sampling=self.sampling)
+        draw = space.Int if self._is_whole else space.Float
+        draw(self.name, self.low, self.high, sampling=self.sampling)
 
     def value(self, drawn: Any) -> Any:
         """What the config gets for what Keras-tuner drew."""
         return drawn
+
+    @property
+    def examples(self) -> tuple[Any, ...]:
+        """Values of every type that is drawn."""
+        return (self.low if self._is_whole else float(self.low),)
+
+    @property
+    def _is_whole(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 @dataclass(frozen=True)
@@ -69,13 +75,20 @@ class Choices:
 
     def declare(self, space: keras_tuner.HyperParameters) -> None:
         """Adds the field to what Keras-tuner draws."""
-        values = [json.dumps(value) for value in self.values] if self._as_text else self.values
-        with _condition(space, self.when):
-            space.Choice(self.name, list(values))
+        space.Choice(self.name, [self.drawn(value) for value in self.values])
+
+    def drawn(self, value: Any) -> Any:
+        """What Keras-tuner draws for what the config gets."""
+        return json.dumps(value) if self._as_text else value
 
     def value(self, drawn: Any) -> Any:
         """What the config gets for what Keras-tuner drew."""
         return json.loads(drawn) if self._as_text else drawn
+
+    @property
+    def examples(self) -> tuple[Any, ...]:
+        """Values of every type that is drawn."""
+        return self.values
 
     @property
     def _as_text(self) -> bool:
@@ -85,10 +98,6 @@ class Choices:
 
 
 Field = Range | Choices
-
-
-def _condition(space: keras_tuner.HyperParameters, when: Condition | None) -> Any:
-    return space.conditional_scope(when.name, list(when.values)) if when else nullcontext()
 
 
 def read_space(values: Any, config: Mapping[str, Any]) -> tuple[Field, ...]:
@@ -115,12 +124,12 @@ def read_space(values: Any, config: Mapping[str, Any]) -> tuple[Field, ...]:
     fields = sorted(_read(values, config, ""), key=lambda field: field.when is not None)
     if not fields:
         raise InputError(f"{_PATH} must have at least one field. Received: none")
-    free = {field.name: field for field in fields if field.when is None}
+    parents = _parents(fields)
     for field in fields:
         if field.when is not None:
-            parent = free.get(field.when.name)
-            allowed = parent.values if isinstance(parent, Choices) else ()
-            if not set(field.when.values) <= set(allowed):
+            parent = parents.get(field.when.name)
+            allowed = parent.values if parent else ()
+            if not all(value in allowed for value in field.when.values):
                 raise InputError(
                     f"{_PATH}.{field.name}.when must name a field with choices in the space, "
                     f"itself without when, and some of them. Received: {field.when.name!r}, "
@@ -154,7 +163,12 @@ def _read_field(name: str, value: Mapping[str, Any]) -> Field:
             raise InputError(
                 f"{_PATH}.{name}.when must have field and values. Received: {condition!r}"
             )
-        when = Condition(condition["field"], tuple(condition["values"]))
+        if not isinstance(condition["values"], list | tuple) or not condition["values"]:
+            raise InputError(
+                f"{_PATH}.{name}.when.values must be a list of at least one value. "
+                f"Received: {condition['values']!r}"
+            )
+        when = Condition(condition["field"], _plain(condition["values"]))
     if keys == {"choices"}:
         choices = value["choices"]
         if not isinstance(choices, list | tuple) or not choices:
@@ -162,12 +176,19 @@ def _read_field(name: str, value: Mapping[str, Any]) -> Field:
                 f"{_PATH}.{name}.choices must be a list of at least one value. "
                 f"Received: {choices!r}"
             )
-        return Choices(name, tuple(choices), when)
+        return Choices(name, _plain(choices), when)
     if {"low", "high"} <= keys <= {"low", "high", "sampling"}:
         return _read_range(name, value, when)
     raise InputError(
         f"{_PATH}.{name} must have low and high (and sampling), or choices. "
         f"Received: {sorted(value)}"
+    )
+
+
+def _plain(values: Sequence[Any]) -> tuple[Any, ...]:
+    """Values as they come back from JSON, in which the search keeps what was drawn."""
+    return tuple(
+        list(_plain(value)) if isinstance(value, list | tuple) else value for value in values
     )
 
 
@@ -195,10 +216,29 @@ def hyperparameters(fields: tuple[Field, ...]) -> keras_tuner.HyperParameters:
     Returns:
         The space.
     """
-    space = keras_tuner.HyperParameters()
+    space, parents = keras_tuner.HyperParameters(), _parents(fields)
     for field in fields:
-        field.declare(space)
+        with _scope(space, field.when, parents):
+            field.declare(space)
     return space
+
+
+def _parents(fields: Sequence[Field]) -> dict[str, Choices]:
+    """The fields that others may depend on."""
+    return {
+        field.name: field for field in fields if isinstance(field, Choices) and field.when is None
+    }
+
+
+def _scope(
+    space: keras_tuner.HyperParameters, when: Condition | None, parents: Mapping[str, Choices]
+) -> AbstractContextManager[None]:
+    if when is None:
+        return nullcontext()
+    scope: AbstractContextManager[None] = space.conditional_scope(
+        when.name, [parents[when.name].drawn(value) for value in when.values]
+    )
+    return scope
 
 
 def drawn_values(fields: tuple[Field, ...], drawn: Mapping[str, Any]) -> dict[str, Any]:

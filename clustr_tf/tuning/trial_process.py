@@ -4,6 +4,7 @@ A process gives back all its memory, keeps what one trial sets in TensorFlow fro
 crash. Test images are left alone: what a trial is worth is measured on held-out ones.
 """
 
+import dataclasses
 import os
 import signal
 import sys
@@ -31,7 +32,11 @@ def main() -> None:
     experiment = workdir.experiment()
     # A search that was killed may have left a process behind that is still saving its state.
     with workdir.claimed(experiment, wait=True):
-        train(experiment, load_dataset(experiment.dataset), workdir, ProgressBars(Console()))
+        dataset = load_dataset(experiment.dataset)
+        untested = dataclasses.replace(
+            dataset, test_images=dataset.test_images[:0], test_labels=dataset.test_labels[:0]
+        )
+        train(experiment, untested, workdir, ProgressBars(Console()))
 
 
 def _leave_with_the_search() -> None:

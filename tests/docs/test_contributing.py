@@ -1,5 +1,6 @@
 """What CONTRIBUTING.md adds can be trained and attacked with."""
 
+import json
 from unittest import mock
 
 import numpy as np
@@ -7,8 +8,10 @@ import pytest
 
 from clustr_tf.backbones import BACKBONES
 from clustr_tf.datasets import DATASETS
+from clustr_tf.evaluation.request import Request
+from clustr_tf.evaluation.run import run_evaluation
+from clustr_tf.evaluation.suite import ATTACKS
 from clustr_tf.objectives import OBJECTIVES
-from clustr_tf.objectives.settings import OPTIONS
 from clustr_tf.training.run import run_training
 from clustr_tf.workdir import Workdir
 from configs.digits import get_config
@@ -23,7 +26,7 @@ def examples():
     namespace = {}
     with (
         mock.patch.dict(OBJECTIVES),
-        mock.patch.dict(OPTIONS),
+        mock.patch.dict(ATTACKS),
         mock.patch.dict(BACKBONES),
         mock.patch.dict(DATASETS),
     ):
@@ -48,6 +51,11 @@ def test_new_objective_backbone_and_data_set_train_together(examples, tmp_path):
     scores = Workdir(tmp_path / "run").load_classifier()(dataset.test_images / np.float32(255))
     # The stripe outshines the noise, so that chance is left far behind.
     assert np.mean(np.argmax(scores, axis=1) == dataset.test_labels) > 0.9
+    run_evaluation(tmp_path / "run", Request(attacks=("clean", "corners"), examples=50))
+    found = json.loads((tmp_path / "run" / "robustness.json").read_text())
+    assert list(found["attacks"]) == ["clean", "corners"]
+    assert 0 <= found["attacks"]["corners"]["accuracy"] <= found["attacks"]["clean"]["accuracy"]
+    assert found["attacks"]["corners"]["restarts"] == 3
 
 
 def test_new_attack_breaks_what_noise_cannot_miss(examples):

@@ -12,7 +12,7 @@ from clustr_tf.evaluation.attacking import Examples
 from clustr_tf.evaluation.diagnostics import diagnose, diagnostic_stages
 from clustr_tf.evaluation.memory import Memory
 from clustr_tf.evaluation.settings import EvaluationConfig
-from clustr_tf.evaluation.suite import ENSEMBLE, build_stages
+from clustr_tf.evaluation.suite import ENSEMBLE, Target, build_stages
 from clustr_tf.layers import ClusteringHead
 
 SHAPE, CLASSES, COUNT = (4, 4, 1), 4, 60
@@ -39,7 +39,7 @@ def config_of(norm, eps, **values):
 
 def examples_of(model, labels, config, folder, images=IMAGES):
     classes = int(model(tf.constant(images[:1])).shape[1])
-    stages = build_stages(model, SHAPE, classes, config)
+    stages = build_stages(Target(model, SHAPE, classes, config))
     dlr = APGD(model, SHAPE, config.attack.norm, "dlr", config.apgd_steps)
     stages["apgd_dlr"] = Attack(
         lambda images, labels, eps, seed, attempt, ids: dlr(

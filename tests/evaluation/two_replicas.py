@@ -15,7 +15,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.evaluation.attacking import Examples
 from clustr_tf.evaluation.memory import Memory
 from clustr_tf.evaluation.settings import EvaluationConfig
-from clustr_tf.evaluation.suite import ENSEMBLE, build_stages
+from clustr_tf.evaluation.suite import ENSEMBLE, Target, build_stages
 from clustr_tf.layers import ClusteringHead
 
 SHAPE = (4, 4, 1)
@@ -39,7 +39,7 @@ def outcomes(strategy, batch_size):
     classifier = classifier_in(strategy)
     images = np.random.default_rng(2).integers(0, 256, (37, *SHAPE)).astype(np.uint8)
     labels = np.argmax(classifier(images.astype(np.float32) / 255), axis=1)
-    stages = build_stages(classifier, SHAPE, 3, CONFIG)
+    stages = build_stages(Target(classifier, SHAPE, 3, CONFIG))
     evaluator = RobustnessEvaluator(classifier, SHAPE, stages, batch_size, strategy=strategy)
     with tempfile.TemporaryDirectory() as folder:
         examples = Examples(evaluator, images, labels, 3, Memory(Path(folder), {}))

@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
-from clustr_tf.objectives import OBJECTIVES, FreeTraining, ObjectiveConfig, build_objective
-from clustr_tf.objectives.settings import OPTIONS
+from clustr_tf.objectives import FreeTraining, ObjectiveConfig, build_objective
 from tests.objectives import reference
 
 RNG = np.random.default_rng(5)
@@ -393,10 +392,6 @@ def test_the_adversary_leaves_the_moving_averages_alone(warmup, progress, share)
     losses = tf.function(objective.losses)
     losses(classifier, images, targets, tf.constant(SEED), tf.constant(progress))
     assert float(norm.moving_mean[0]) == pytest.approx((0.5 - share * EPS) / 2, rel=1e-5)
-
-
-def test_every_method_has_its_options():
-    assert set(OPTIONS) == set(OBJECTIVES)
 
 
 @pytest.mark.parametrize(

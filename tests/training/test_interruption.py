@@ -56,6 +56,16 @@ def test_a_second_ctrl_c_does_not_wait():
         pytest.fail("it went on")
 
 
+@pytest.mark.parametrize(("number", "error"), OUTCOMES)
+def test_work_that_is_safe_everywhere_ends_where_it_is(number, error):
+    with pytest.raises(error), Interruption(at_once=True):
+        try:
+            signal.raise_signal(number)
+        except Exception:
+            pytest.fail("taken for a failure of the work")
+        pytest.fail("it went on")
+
+
 def test_asked_by_another_worker_it_counts_as_terminated():
     with pytest.raises(TerminatedError, match="resumes"):
         Interruption().leave()

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,12 @@ def _start(root):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # its group is the search and its trial
     )
+
+
+def _kill_both(search):
+    os.killpg(search.pid, signal.SIGKILL)
 
 
 def _epochs(folder):
@@ -35,7 +41,8 @@ def _epochs(folder):
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_at_the_checkpoint_of_its_trial(tmp_path):
+@pytest.mark.parametrize("kill", [subprocess.Popen.kill, _kill_both], ids=["search", "both"])
+def test_a_killed_search_goes_on_at_the_checkpoint_of_its_trial(kill, tmp_path):
     trial = tmp_path / "run" / "trials" / "0"
     trial.mkdir(parents=True)
     # What the trial says is read as it says it: so the test knows where it is.
@@ -43,11 +50,12 @@ def test_a_killed_search_goes_on_at_the_checkpoint_of_its_trial(tmp_path):
     search = _start(tmp_path / "run")
     with (trial / "log.txt").open() as log:
         for line in log:
+            # An epoch is told when its checkpoint is there.
             if line.startswith("epoch 2/6"):
-                search.kill()
+                kill(search)
                 break
         search.communicate()
-        log.read()  # until the trial, which notices, has saved its state and left
+        log.read()  # until the trial has left: a search that is gone it notices, and saves
     (trial / "log.txt").unlink()
     before = _epochs(trial)
     assert 2 <= len(before) < 6

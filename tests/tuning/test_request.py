@@ -45,6 +45,26 @@ def test_a_search_is_an_experiment_and_a_space():
             "config.search.space.training.epochs must be left out",
         ),
         ({"training.epochs": 0}, "config.training.epochs must be at least 1"),
+        (
+            {"search.space.backbone": {"width": {"low": 8.0, "high": 300.0}}},
+            "config.search.space.backbone.width must be int. Received: 8.0",
+        ),
+        (
+            {"search.space.backbone": {"width": {"low": 8, "high": 300.5}}},
+            "config.search.space.backbone.width must be int. Received: 8.0",
+        ),
+        (
+            {"search.space.backbone": {"width": {"choices": (8, "wide")}}},
+            "config.search.space.backbone.width must be int. Received: 'wide'",
+        ),
+        (
+            {"search.space.optimizer": {"milestones": {"choices": ((), (20, "x"))}}},
+            "config.search.space.optimizer.milestones must be int. Received: 'x'",
+        ),
+        (
+            {"search.space.objective.steps": {"choices": (1.5, None)}},
+            "config.search.space.objective.steps must be int. Received: 1.5",
+        ),
     ],
 )
 def test_mistakes_are_told_in_one_line(changes, line):

@@ -4,14 +4,18 @@ import importlib.util
 import math
 import signal
 import socket
+from pathlib import Path
+from unittest import mock
 
 import pytest
 import tensorflow as tf
 from filelock import FileLock
+from keras_tuner.src.distribute import oracle_client
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from clustr_tf.errors import InputError, RunError
+from clustr_tf.errors import InputError, RunError, TerminatedError
 from clustr_tf.experiment import read_experiment
+from clustr_tf.tuning.search import run_search
 from clustr_tf.workdir import Workdir
 from tests.tuning.searches import (
     SPACE,
@@ -99,6 +103,69 @@ def test_hyperband_trains_the_best_of_a_round_longer(tmp_path):
     assert _best_config(tmp_path).training.epochs == 9
 
 
+@pytest.mark.parametrize("failing", [3, 7, 9])
+def test_hyperband_takes_failed_trials_for_the_worst(failing, tmp_path):
+    space = {"optimizer": SPACE["optimizer"]}
+    begun = []
+
+    def some_fail(root):
+        begun.append(root.name)
+        return ("it failed", 100.0) if len(begun) <= failing else trained(root)
+
+    table = searched(
+        tmp_path, config(algorithm="hyperband", trials=50, space=space), train=some_fail
+    )
+    epochs = [int(row["training.epochs"]) for row in table]
+    # Nine trials of 1 epoch, of which three go on to 3 and one to 9, as far as so many succeeded;
+    # then ceil(3 / 2 * 3) = 5 of 3 epochs, of which ceil(3 / 2) = 2 go on; then 3 of 9.
+    longer, longest = {3: (3, 1), 7: (2, 1), 9: (0, 0)}[failing]
+    rounds = [[1] * 9, [3] * longer, [9] * longest, [3] * 5, [9] * 2, [9] * 3]
+    assert epochs == [count for part in rounds for count in part]
+    failures = [row["error"] for row in table]
+    assert failures == ["it failed"] * failing + [""] * (len(table) - failing)
+    rates = [row["optimizer.learning_rate"] for row in table]
+    succeeded = sorted(rates[failing:9], key=lambda rate: abs(math.log10(float(rate)) + 3))
+    assert rates[9 : 9 + longer] == succeeded[:longer]
+
+
+def test_a_search_says_that_it_takes_no_more_trials(tmp_path, capsys):
+    values = config(epochs=1, algorithm="hyperband", space={"optimizer": SPACE["optimizer"]})
+    searched(tmp_path, values, max_trials=1)  # one round of ceil(1 + log(1)) = 1 trial
+    assert "over" not in capsys.readouterr().out
+    assert len(searched(tmp_path, values, max_trials=4)) == 1
+    assert (
+        "The search is over after 1 of at most 4 trials, as Hyperband's rounds are complete: a "
+        "larger --max_trials adds none." in " ".join(capsys.readouterr().out.split())
+    )
+    two = config(space={"backbone": {"width": {"choices": (4, 16)}}})
+    assert len(searched(tmp_path / "two", two)) == 2
+    said = " ".join(capsys.readouterr().out.split())
+    assert "after 2 of at most 8 trials, as no other settings are left" in said
+
+
+def test_lists_and_nothing_can_be_chosen_and_depended_on(tmp_path):
+    when = {"field": "objective.consistency", "values": [None]}
+    space = {
+        "optimizer": SPACE["optimizer"] | {"milestones": {"choices": ((), (20, 30))}},
+        "objective": {
+            "name": {"choices": ["clustr_trades"]},
+            "consistency": {"choices": [None, "kl"]},
+            "xent_lambda": {"low": 0.5, "high": 1.0, "when": when},
+        },
+    }
+    values = config(space=space, trials=12)
+    values["optimizer"]["schedule"] = "milestones"
+    table = searched(tmp_path, values)
+    assert {row["optimizer.milestones"] for row in table} == {"[]", "[20, 30]"}
+    assert {row["objective.consistency"] for row in table} == {"", "kl"}
+    for row in table:
+        assert bool(row["objective.xent_lambda"]) == (row["objective.consistency"] == "")
+        milestones = Workdir(tmp_path / "trials" / row["trial"]).experiment().optimizer.milestones
+        assert str(list(milestones)) == row["optimizer.milestones"]
+    for name in ("best_config.py", "trials.html"):
+        assert (tmp_path / name).exists()
+
+
 def test_the_same_seed_draws_the_same(tmp_path):
     tables = [
         _drawn(searched(tmp_path / name, config(seed=seed)))
@@ -122,6 +189,7 @@ def test_an_interrupted_search_goes_on_with_the_trial_it_was_in(algorithm, tmp_p
 
     with pytest.raises(KeyboardInterrupt):
         searched(tmp_path / "run", values, train=interrupted)
+    assert [row["trial"] for row in rows(tmp_path / "run")] == ["00", "01", "02"]
     searched(tmp_path / "run", values, train=interrupted)
     assert begun[:5] == ["00", "01", "02", "03", "03"]
     drawn = [{**row, "search_mebibytes": ""} for row in rows(tmp_path / "run")]
@@ -151,6 +219,39 @@ def test_more_trials_can_be_asked_for_and_nothing_else(tmp_path):
         with pytest.raises(InputError, match="holds another search"):
             searched(tmp_path, changed)
     assert len(rows(tmp_path)) == 6
+
+
+def test_sigterm_ends_the_search_and_not_the_trial(tmp_path):
+    def terminated(root):
+        if root.name == "2":
+            signal.raise_signal(signal.SIGTERM)
+        return trained(root)
+
+    values = config(space={"optimizer": SPACE["optimizer"]}, trials=4)
+    with pytest.raises(TerminatedError, match="resumes"):
+        searched(tmp_path, values, train=terminated)
+    assert [row["trial"] for row in rows(tmp_path)] == ["0", "1"]
+    table = searched(tmp_path, values)
+    assert [(row["trial"], row["error"]) for row in table] == [(str(i), "") for i in range(4)]
+
+
+def test_a_worker_with_another_search_is_refused_before_it_is_given_a_trial(tmp_path, monkeypatch):
+    searched(tmp_path, config(), max_trials=2)
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    monkeypatch.setenv("KERASTUNER_ORACLE_PORT", "1")
+    monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker0")
+    oracle = mock.Mock(spec=["get_best_trials", "create_trial"])
+    with mock.patch.object(oracle_client, "OracleClient", return_value=oracle):
+        with pytest.raises(InputError, match="holds another search"):
+            run_search(config(epochs=8), tmp_path, None)
+        with pytest.raises(InputError, match="holds no search: a worker needs the --workdir of"):
+            run_search(config(), tmp_path / "other", None)
+    oracle.create_trial.assert_not_called()
+
+
+def test_a_folder_that_cannot_be_made_is_told_in_one_line():
+    with pytest.raises(InputError, match=r"--workdir=/dev/null/x cannot be written: .*Not a direc"):
+        run_search(config(), Path("/dev/null/x"), None)
 
 
 def test_folders_in_use_and_of_training_runs_are_refused(tmp_path):
@@ -196,7 +297,13 @@ def test_results_are_a_config_tensorboards_table_and_a_page(tmp_path):
     with pytest.raises(TypeError):
         best.training.steps_per_epoch = "three"
 
+    # A session that was killed while it wrote has left half a file: the next writes it again.
     (file,) = (tmp_path / "trials").glob("events*")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:50])
+    searched(tmp_path, config(space=SPACE | conditional))
+    assert [file] == list((tmp_path / "trials").glob("events*"))
+    assert len(file.read_bytes()) == len(whole)
     (content,) = [
         value.metadata.plugin_data.content
         for event in tf.compat.v1.train.summary_iterator(str(file))

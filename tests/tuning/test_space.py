@@ -64,6 +64,30 @@ def test_values_that_keras_tuner_does_not_know_travel_as_text():
     assert [choices.value(value) for value in drawn] == [[], [10, 20], None]
 
 
+def test_a_condition_on_values_that_travel_as_text_is_met():
+    space = hyperparameters(
+        read_space(
+            {
+                "optimizer": {"milestones": {"choices": ((), (10, 20), None)}},
+                "objective": {
+                    "steps": {
+                        "low": 1,
+                        "high": 5,
+                        "when": {"field": "optimizer.milestones", "values": [(10, 20), None]},
+                    }
+                },
+            },
+            CONFIG,
+        )
+    )
+    milestones, steps = space.space
+    active = []
+    for share in (0.0, 0.5, 1.0):
+        space.values["optimizer.milestones"] = milestones.prob_to_value(share)
+        active.append(space.is_active(steps))
+    assert active == [False, True, True]
+
+
 def test_only_what_a_trial_has_replaces_the_config():
     fields = read_space({"objective": {"name": NAMES, "steps": STEPS}}, CONFIG)
     values = drawn_values(fields, {"objective.name": "clustr", "tuner/epochs": 3})
@@ -99,6 +123,15 @@ def test_only_what_a_trial_has_replaces_the_config():
         (
             {"objective": {"steps": {"choices": (1, 2), "when": "trades"}}},
             "when must have field and values. Received: 'trades'",
+        ),
+        (
+            {
+                "objective": {
+                    "name": NAMES,
+                    "steps": STEPS | {"when": {"field": "objective.name", "values": "trades"}},
+                }
+            },
+            "steps.when.values must be a list of at least one value. Received: 'trades'",
         ),
     ],
 )
