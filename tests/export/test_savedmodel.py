@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import export.saving
+from export.options import ServingOptions
 from export.saving import export_savedmodel
 
 F32, I64, BOOL, STRING = tf.float32, tf.int64, tf.bool, tf.string
@@ -60,8 +61,17 @@ def test_names_shapes_and_types_are_the_contract(signatures):
     assert found == CONTRACT
 
 
-def test_variables_are_stored_once(version, classifier):
-    reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+@pytest.fixture(scope="module", params=["refuse", "flag"])
+def either_version(request, version, classifier, bound, tmp_path_factory):
+    """A version of each choice for bad input."""
+    if request.param == "refuse":
+        return version
+    output = tmp_path_factory.mktemp("flagging") / "clustr"
+    return export_savedmodel(classifier, output, bound, ServingOptions(on_invalid="flag"))
+
+
+def test_variables_are_stored_once(either_version, classifier):
+    reader = tf.train.load_checkpoint(str(either_version / "variables" / "variables"))
     types = reader.get_variable_to_dtype_map()
     stored = sum(
         int(np.prod(shape)) * types[name].size
@@ -73,8 +83,8 @@ def test_variables_are_stored_once(version, classifier):
     )
 
 
-def test_no_operation_needs_python(version):
-    saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+def test_no_operation_needs_python(either_version):
+    saved = saved_model_pb2.SavedModel.FromString((either_version / "saved_model.pb").read_bytes())
     (meta,) = saved.meta_graphs
     operations = {node.op for node in meta.graph_def.node} | {
         node.op for function in meta.graph_def.library.function for node in function.node_def
