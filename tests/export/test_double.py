@@ -2,6 +2,8 @@
 
 import base64
 import json
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,9 @@ import tensorflow as tf
 
 from export.transport import Server, ServerError
 from tests.export.double_client import TRANSPORTS, Double
+
+DATA = Path(__file__).parent / "data"
+PREDICT = "/v1/models/clustr:predict"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def test_both_protocols_answer_like_the_model(double, signatures, images, protoc
     ("more", "status"),
     [
         ({"version": 7}, "NOT_FOUND"),
-        ({"label": "canary"}, "NOT_FOUND"),
+        ({"label": "canary"}, "INVALID_ARGUMENT"),
         ({"version": 1}, None),
     ],
 )
@@ -53,6 +58,20 @@ def test_refusals_arrive_in_words(double, images, protocol):
     assert refused.value.status == "INVALID_ARGUMENT"
     assert "images: pixels must be in [0, 1]" in refused.value.message
     assert "{{node" not in refused.value.message
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_unexpected_inputs_are_refused(double, images, protocol):
+    inputs = {"images": images[:1], "radius_l2": np.zeros(1, np.float32)}
+    with pytest.raises(ServerError, match="inputs must be") as refused:
+        double.transport(protocol).ask("embed", inputs)
+    assert refused.value.status == "INVALID_ARGUMENT"
+
+
+def test_types_that_the_double_does_not_know_are_refused(double):
+    with pytest.raises(ServerError, match="no tensors of DT_COMPLEX64") as refused:
+        double.transport("grpc").ask("embed", {"images": np.zeros(1, np.complex64)})
+    assert refused.value.status == "INVALID_ARGUMENT"
 
 
 def test_another_type_is_refused(double, images):
@@ -101,11 +120,34 @@ def test_bytes_travel_in_base64(double):
 @pytest.mark.parametrize(
     ("body", "path", "status", "words"),
     [
-        (b"{", "/v1/models/clustr:predict", 400, "JSON Parse error"),
-        (b"[]", "/v1/models/clustr:predict", 400, "JSON Parse error"),
-        (b'{"inputs": {"images": [[0.5]]}}', "/v1/models/clustr:predict", 400, "not compatible"),
-        (b'{"inputs": {"images": "x"}}', "/v1/models/clustr:predict", 400, "not a tensor"),
-        (b'{"inputs": {"images": [[[[NaN]]]]}}', "/v1/models/clustr:predict", 400, "compatible"),
+        (b"{", PREDICT, 400, "JSON Parse error"),
+        (b"[]", PREDICT, 400, "JSON Parse error"),
+        (b'{"inputs": {"images": [[0.5]]}}', PREDICT, 400, "not compatible"),
+        (
+            b'{"inputs": {"images": "x"}}',
+            "/v1/models/clustr:predict",
+            400,
+            "expected type: DT_FLOAT",
+        ),
+        (b'{"inputs": {"images": [[[["0"]]]]}}', PREDICT, 400, "expected type"),
+        (
+            b'{"inputs": {"images": [[[[true]]]]}}',
+            "/v1/models/clustr:predict",
+            400,
+            "expected type",
+        ),
+        (b'{"inputs": {"images": [1, [1]]}}', PREDICT, 400, "different sizes"),
+        (b'{"inputs": {"images": [1], "more": [1]}}', PREDICT, 400, "must be"),
+        (b'{"signature_name": 3}', PREDICT, 400, "must be a string value"),
+        (
+            b'{"signature_name": "other", "inputs": {"images": [1]}}',
+            PREDICT,
+            412,
+            'Serving signature key "other" not found.',
+        ),
+        (b"{}", "/v1/models/clustr/labels/canary:predict", 400, "Unrecognized servable version"),
+        (b"{}", "/v1/models/clustr/versions/7:predict", 404, "Servable not found"),
+        (b'{"inputs": {"images": [[[[NaN]]]]}}', PREDICT, 400, "compatible"),
         (b"{}", "/v1/models/other:predict", 404, "Servable not found"),
         (b"{}", "/v1/models/clustr", 404, "Malformed request"),
     ],
@@ -119,3 +161,72 @@ def test_the_rest_api_refuses_in_words(double, body, path, status, words):
 def test_not_a_number_is_refused_over_rest(double, images):
     with pytest.raises(ServerError, match="pixels must be finite"):
         double.transport("rest").ask("embed", {"images": images[:1] * np.float32(np.nan)})
+
+
+def test_a_huge_body_is_refused_without_being_read(double):
+    """413 as soon as the header has said 64 MiB and a byte; nothing more is sent."""
+    with socket.create_connection(("127.0.0.1", double.ports["rest"]), timeout=20) as connection:
+        connection.sendall(
+            b"POST /v1/models/clustr:predict HTTP/1.1\r\nHost: here\r\n"
+            b"Content-Length: 67108865\r\n\r\n"
+        )
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"a body of 67108865 bytes is above 67108864" in answer
+
+
+RECORDED = list(
+    zip(
+        (DATA / "rest_requests.jsonl").read_text().splitlines(),
+        (DATA / "rest_responses.tsv").read_text().splitlines(),
+        strict=True,
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def recorded_double(tmp_path_factory):
+    """Serves the model that the answers were recorded for; see data/README.md."""
+    module = tf.Module()
+    module.v = tf.Variable(1.0)
+    x = tf.TensorSpec((None, 2), tf.float32, "x")
+    ints = [
+        tf.TensorSpec((None,), dtype, name)
+        for name, dtype in {"u": tf.uint8, "i": tf.int64, "b": tf.bool}.items()
+    ]
+    signatures = {
+        "serving_default": tf.function(lambda x: {"y": x * module.v}).get_concrete_function(x),
+        "scalar": tf.function(
+            lambda x: {"y": x * module.v, "threshold": tf.constant(0.5)}
+        ).get_concrete_function(x),
+        "ints": tf.function(
+            lambda u, i, b: {"u": tf.identity(u), "i": tf.identity(i), "b": ~b}
+        ).get_concrete_function(*ints),
+    }
+    version = tmp_path_factory.mktemp("recorded") / "1"
+    tf.saved_model.save(module, str(version), signatures=signatures)
+    with Double(version) as running:
+        yield running
+
+
+@pytest.mark.parametrize(("request_body", "recorded"), RECORDED)
+def test_answers_are_those_that_were_recorded(recorded_double, request_body, recorded):
+    """The same status; where there are outputs, the same; refusals have words of their own."""
+    status, _, body = recorded.partition("\t")
+    answer = recorded_double.post(request_body)
+    assert answer.status_code == {"OK": 200, "INVALID_ARGUMENT": 400}[status], answer.text
+    found, wanted = answer.json(), json.loads(body)
+    assert found.keys() == wanted.keys()
+    if status == "OK":
+        (key,) = wanted
+        assert_same(found[key], wanted[key])
+
+
+def assert_same(found, wanted):
+    if isinstance(wanted, dict):
+        assert found.keys() == wanted.keys()
+        for name, values in wanted.items():
+            assert_same(found[name], values)
+        return
+    # The smallest denormal number may be 0.
+    np.testing.assert_allclose(np.array(found), np.array(wanted), rtol=0, atol=2e-45)
