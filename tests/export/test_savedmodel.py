@@ -1,6 +1,9 @@
 """The exported model, loaded by TensorFlow; test_c_api.py loads it without."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import export.saving
+from clustr_tf.workdir import Workdir
 from export.options import ServingOptions
 from export.saving import export_savedmodel
 
@@ -124,3 +128,30 @@ def test_refuses_a_file(classifier, bound, tmp_path):
     (tmp_path / "model").touch()
     with pytest.raises(ValueError, match="output must be a folder"):
         export_savedmodel(classifier, tmp_path / "model", bound)
+
+
+def test_a_limit_that_no_png_keeps_is_refused(classifier, bound, tmp_path):
+    """Signature, header, one chunk of data and the end take at least 8 + 25 + 12 + 12 bytes."""
+    with pytest.raises(ValueError, match=r"max_image_bytes must be at least \d+, .*Received: 56"):
+        export_savedmodel(
+            classifier, tmp_path / "clustr", bound, ServingOptions(max_image_bytes=56)
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(classifier, tmp_path):
+    """Nobody writes into /proc."""
+    Workdir(tmp_path).save_classifier(classifier)
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "export.savedmodel", f"--workdir={tmp_path}"),
+            *("--output=/proc/models/clustr", "--nomodel_card"),
+        ],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "error: --output cannot be written: " in finished.stderr
+    assert "Traceback" not in finished.stderr

@@ -102,8 +102,20 @@ def test_docker_listens_to_this_machine_alone():
 
 def test_kubernetes_listens_to_the_cluster_alone():
     assert kubernetes("Service")["spec"]["type"] == "ClusterIP"
-    (rule,) = kubernetes("NetworkPolicy")["spec"]["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": {"clustr-client": "true"}}}]
+    clients, prometheus = kubernetes("NetworkPolicy")["spec"]["ingress"]
+    assert clients["from"] == [{"podSelector": {"matchLabels": {"clustr-client": "true"}}}]
+    # One peer of both selectors: two peers would let in every pod of every namespace.
+    (peer,) = prometheus["from"]
+    labels = {"app.kubernetes.io/name": "prometheus"}
+    assert peer == {"namespaceSelector": {}, "podSelector": {"matchLabels": labels}}
+
+
+def test_prometheus_may_reach_what_it_is_told_to_ask():
+    annotations = kubernetes("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    _, prometheus = kubernetes("NetworkPolicy")["spec"]["ingress"]
+    assert [str(port["port"]) for port in prometheus["ports"]] == [
+        annotations["prometheus.io/port"]
+    ]
 
 
 def test_both_start_the_server_alike():
