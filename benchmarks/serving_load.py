@@ -30,6 +30,7 @@ def main() -> None:
     from clustr_tf.workdir import Workdir
     from export.comparison import check_outputs
     from export.reference_model import Model
+    from export.transport import ServerError
 
     model = Model(Workdir(workdir_root).load_classifier())
     images = model.images(_IMAGES)
@@ -52,7 +53,10 @@ def main() -> None:
         return seconds, wrong
 
     with ThreadPoolExecutor(_CLIENTS.value) as executor:
-        results = list(executor.map(client, range(_CLIENTS.value)))
+        try:
+            results = list(executor.map(client, range(_CLIENTS.value)))
+        except ServerError as error:
+            raise RunError(f"a client was not answered: {error}") from error
     seconds = np.concatenate([times for times, _ in results])
     wrong = sum(count for _, count in results)
     median, slow = 1e3 * np.quantile(seconds, [0.5, 0.99])
