@@ -7,8 +7,6 @@ TensorFlow, in turn; medians, and medians of the ratios of neighbours.
 """
 
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,13 +22,13 @@ from absl import app, flags
 from benchmarks.networks import DIM, INPUTS, free_bound, random_classifier
 from benchmarks.timing import in_turn, ratio
 from clustr_tf.classifier import Classifier
+from export.onnx_model import write_onnx
 from export.saving import export_savedmodel
 
 _BACKBONE = flags.DEFINE_enum("backbone", "resnet18", list(INPUTS), f"of dimension {DIM}")
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "measurements that count, after two to warm up")
 _CLASSES, _CLUSTERS = 10, 2
 _BATCHES = (1, 64)
-_OPSET = 18
 
 
 def main(arguments: list[str]) -> None:
@@ -101,13 +99,7 @@ def differences(wanted: dict[str, tf.Tensor], found: dict[str, np.ndarray]) -> l
 
 def onnx_engine(version: Path, path: Path) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
     """serving_default in ONNX Runtime: images to outputs by name."""
-    flags_of_converter = ["--saved-model", str(version), "--tag", "serve", "--output", str(path)]
-    flags_of_converter += ["--signature_def", "serving_default", "--opset", str(_OPSET)]
-    subprocess.run(
-        [sys.executable, "-m", "tf2onnx.convert", *flags_of_converter],
-        check=True,
-        stderr=subprocess.DEVNULL,
-    )
+    write_onnx(version, path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
 

@@ -10,10 +10,11 @@ import numpy as np
 from absl import flags
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from clustr_tf.commands import FractionParser, run
 from clustr_tf.errors import InputError, RunError
-from export.transport import Arrays, Server, ServerError, Transport
+from export.transport import MOST_MEGABYTES, Arrays, Server, ServerError, Transport
 
 HOST = flags.DEFINE_string("host", "127.0.0.1", "name or address of the server")
 PORT = flags.DEFINE_integer("port", None, "8500 for gRPC and 8501 for REST unless given")
@@ -21,9 +22,13 @@ PROTOCOL = flags.DEFINE_enum("protocol", "grpc", ["grpc", "rest"], "how the serv
 MODEL = flags.DEFINE_string("model", "clustr", "the model's name on the server")
 VERSION = flags.DEFINE_integer("version", None, "a version's number; default: the server's choice")
 LABEL = flags.DEFINE_string("label", None, "a version's label, such as stable or canary")
-TIMEOUT = flags.DEFINE_float("timeout", 10.0, "seconds that an answer may take")
-RETRIES = flags.DEFINE_integer("retries", 3, "further attempts where the server is unavailable")
-MEGABYTES = flags.DEFINE_integer("max_megabytes", 64, "the largest request and answer", 1)
+TIMEOUT = flags.DEFINE_float("timeout", 10.0, "seconds for a question with its retries")
+RETRIES = flags.DEFINE_integer(
+    "retries", 3, "further attempts (0 to 4) where the server is unavailable"
+)
+MEGABYTES = flags.DEFINE_integer(
+    "max_megabytes", 64, "the largest request and answer", 1, MOST_MEGABYTES
+)
 CA_FILE = flags.DEFINE_string("ca_file", None, "certificates (PEM) of a server with TLS")
 _IMAGE = flags.DEFINE_string("image", None, "a PNG or JPEG file, or a folder of them")
 _RADIUS = flags.DEFINE(
@@ -41,19 +46,30 @@ _HEADINGS = {
     "certified_radius_linf": "linf radius",
     "is_certified": "certified",
 }
+# The outputs that are shown, and their ranks.
+_RANKS = {
+    "class_id": 1,
+    "probabilities": 2,
+    "certified_radius_l2": 1,
+    "certified_radius_linf": 1,
+}
 _PORTS = {"grpc": 8500, "rest": 8501}
+# Of `Server`'s fields, the flags that are called otherwise.
+_FLAGS = {"timeout_s": "timeout", "max_message_bytes": "max_megabytes"}
 
 
 def main() -> None:
-    """Asks what the flags say."""
+    """Asks what the flags say; done only if every image was answered."""
     files = image_files(_IMAGE.value)
     if _RADIUS.value is not None and not 0 <= _RADIUS.value < float("inf"):
         raise InputError(f"--radius must be at least 0. Received: {_RADIUS.value}")
     transport = connect(server_of_flags(PROTOCOL.value), PROTOCOL.value)
     rows = [row_of(*answered, _RADIUS.value) for answered in ask(transport, files, _BATCH.value)]
     show(rows)
-    if all("error" in row for row in rows):
-        raise RunError(f"no image was answered; the first error: {rows[0]['error']}")
+    errors = [row["error"] for row in rows if "error" in row]
+    if errors:
+        count = "no image was" if len(errors) == len(rows) else f"{len(errors)} of {len(rows)} not"
+        raise RunError(f"{count} answered; the first error: {errors[0]}")
 
 
 def image_files(path: str | None) -> list[Path]:
@@ -74,9 +90,14 @@ def image_files(path: str | None) -> list[Path]:
     if path is None:
         raise InputError("--image is missing: give a PNG or JPEG file, or a folder of them")
     root = Path(path)
-    if root.is_file():
-        return [root]
-    files = sorted(file for file in root.glob("*") if file.suffix.lower() in SUFFIXES)
+    try:
+        if root.is_file():
+            return [root]
+        files = sorted(
+            file for file in root.glob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+        )
+    except OSError as error:
+        raise InputError(f"--image cannot be read: {error}") from error
     if not files:
         raise InputError(f"--image must be a file or a folder with PNG or JPEG files: {path}")
     return files
@@ -104,7 +125,8 @@ def server_of_flags(protocol: str) -> Server:
             ca_file,
         )
     except ValueError as error:
-        raise InputError(f"--{error}") from error
+        field, _, words = str(error).partition(" ")
+        raise InputError(f"--{_FLAGS.get(field, field)} {words}") from error
 
 
 def connect(server: Server, protocol: str) -> Transport:
@@ -117,16 +139,22 @@ def connect(server: Server, protocol: str) -> Transport:
     Returns:
         The transport.
 
+    Raises:
+        InputError: if its file of certificates is none.
+
     Example:
         >>> connect(Server("127.0.0.1", 8501, "clustr"), "rest")
     """
-    if protocol == "rest":
-        from export.transport_rest import RestTransport
+    try:
+        if protocol == "rest":
+            from export.transport_rest import RestTransport
 
-        return RestTransport(server)
-    from export.transport_grpc import GrpcTransport
+            return RestTransport(server)
+        from export.transport_grpc import GrpcTransport
 
-    return GrpcTransport(server)
+        return GrpcTransport(server)
+    except OSError as error:
+        raise InputError(f"--ca_file must hold certificates (PEM): {error}") from error
 
 
 def ask(
@@ -142,29 +170,55 @@ def ask(
         batch: how many a request.
 
     Yields:
-        Each file with its row of `serving_bytes`, or with what the server said instead.
+        Each file with its row of `serving_bytes`, or with what is wrong with it.
 
     Example:
         >>> dict(ask(transport, [Path("a.png")], batch=1))
     """
     for start in range(0, len(files), batch):
         part = files[start : start + batch]
-        try:
-            outputs = _outputs(transport, part)
-        except ServerError as error:
-            if len(part) > 1 and error.status == "INVALID_ARGUMENT":
-                yield from ask(transport, part, 1)
-            else:
-                yield from ((file, error) for file in part)
-        else:
-            for row, file in enumerate(part):
-                yield file, {name: values[row] for name, values in outputs.items()}
+        contents = [_content(file) for file in part]
+        answers = iter(_answers(transport, [data for data in contents if isinstance(data, bytes)]))
+        for file, data in zip(part, contents, strict=True):
+            yield file, next(answers) if isinstance(data, bytes) else data
 
 
-def _outputs(transport: Transport, files: Sequence[Path]) -> Arrays:
-    encoded = np.empty(len(files), object)
-    encoded[:] = [file.read_bytes() for file in files]
-    return transport.ask("serving_bytes", {"image_bytes": encoded})
+def _content(file: Path) -> bytes | ServerError:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        return ServerError("UNREADABLE", error.strerror or str(error))
+
+
+def _answers(transport: Transport, contents: Sequence[bytes]) -> list[Arrays | ServerError]:
+    if not contents:
+        return []
+    encoded = np.empty(len(contents), object)
+    encoded[:] = contents
+    try:
+        outputs = transport.ask("serving_bytes", {"image_bytes": encoded})
+        _check_outputs(outputs, len(contents))
+    except ServerError as error:
+        if len(contents) > 1 and error.status == "INVALID_ARGUMENT":
+            return [answer for data in contents for answer in _answers(transport, [data])]
+        return [error] * len(contents)
+    return [{name: outputs[name][row] for name in _RANKS} for row in range(len(contents))]
+
+
+def _check_outputs(outputs: Arrays, count: int) -> None:
+    """Whether this is what a model of ours answers, and not another's numbers."""
+    for name, rank in _RANKS.items():
+        if name not in outputs:
+            raise ServerError("UNKNOWN", f"the answer has no {name}; it has {sorted(outputs)}")
+        values = outputs[name]
+        if values.ndim != rank or len(values) != count or values.dtype.kind not in "iuf":
+            raise ServerError(
+                "UNKNOWN",
+                f"the answer's {name} must have {count} rows of numbers and rank {rank}; "
+                f"received {values.dtype} {list(values.shape)}",
+            )
+    if np.any(outputs["class_id"] >= outputs["probabilities"].shape[1]):
+        raise ServerError("UNKNOWN", "the answer's class_id has no probability")
 
 
 def row_of(file: Path, answer: Arrays | ServerError, radius: float | None) -> dict[str, Any]:
@@ -200,7 +254,8 @@ def show(rows: Sequence[dict[str, Any]]) -> None:
         table.add_column(heading, no_wrap=name == "image")
     for row in rows:
         shown = {**row, "image": Path(row["image"]).name}
-        table.add_row(*(_cell(shown.get(name, "")) for name in headings))
+        # As text: brackets in the name of a file are no markup.
+        table.add_row(*(Text(_cell(shown.get(name, ""))) for name in headings))
     Console(soft_wrap=True).print(table)
     for row in rows:
         if "error" in row:

@@ -9,12 +9,23 @@ from rich.markup import escape
 from clustr_tf.commands import quiet_start, required_workdir, run
 from clustr_tf.errors import InputError, RunError
 from export.client import MODEL, VERSION, connect, server_of_flags
-from export.options import ON_INVALID
+from export.options import DEFAULTS, MOST_IMAGE_BYTES, ON_INVALID, ServingOptions
 from export.transport import ServerError
 
-_REST_PORT = flags.DEFINE_integer("rest_port", None, "also checks REST there; --port is gRPC's")
+_REST_PORT = flags.DEFINE_integer(
+    "rest_port",
+    None,
+    "also checks REST there, without TLS, which TensorFlow Serving has not got for it",
+)
 _ON_INVALID = flags.DEFINE_enum(
     "on_invalid", "refuse", ON_INVALID, "what the model was exported with"
+)
+_MAX_IMAGE_BYTES = flags.DEFINE_integer(
+    "max_image_bytes",
+    DEFAULTS.max_image_bytes,
+    "what the model was exported with; one byte more must be refused",
+    lower_bound=1,
+    upper_bound=MOST_IMAGE_BYTES,
 )
 flags.declare_key_flag("workdir")
 for _name in ("host", "port", "model", "version", "label", "timeout", "ca_file", "max_megabytes"):
@@ -27,15 +38,17 @@ def main() -> None:
     grpc_server = server_of_flags("grpc")
     servers = {"grpc": grpc_server}
     if _REST_PORT.value is not None:
-        servers["rest"] = dataclasses.replace(grpc_server, port=_REST_PORT.value)
+        servers["rest"] = dataclasses.replace(grpc_server, port=_REST_PORT.value, ca_file=None)
     with quiet_start():
         from clustr_tf.workdir import Workdir
-        from export.conformance_checks import Model, checks_of
+        from export.conformance_checks import checks_of
+        from export.reference_model import Model
 
     try:
         model = Model(Workdir(workdir_root).load_classifier())
     except ValueError as error:
         raise InputError(str(error)) from error
+    options = ServingOptions(_ON_INVALID.value, max_image_bytes=_MAX_IMAGE_BYTES.value)
     console, failed, count = Console(soft_wrap=True), 0, 0
     for protocol, server in servers.items():
         unversioned = dataclasses.replace(server, version=None, label=None)
@@ -49,7 +62,7 @@ def main() -> None:
             connect(server, protocol),
             {name: connect(stranger, protocol) for name, stranger in strangers.items()},
             model,
-            _ON_INVALID.value,
+            options,
         ):
             count += 1
             try:

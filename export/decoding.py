@@ -9,8 +9,10 @@ import tensorflow as tf
 from export.options import ServingOptions
 from export.validation import checked, checked_batch
 
-# Of an image that is going to be resized, lest a small file fills the memory.
-_MOST_PIXELS = 2**24
+# Of an image that is going to be resized, lest a small file fills the memory: 12 MiB of RGB.
+_MOST_PIXELS = 2**22
+# Of small images; those that are resized are decoded one after the other, lest they add up.
+_PARALLEL_ROWS = 10
 
 # First bytes of a PNG: W3C Portable Network Graphics (third edition), sections 5.2 and 11.2.1.
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -75,6 +77,7 @@ def decode_images(
             tf.TensorSpec(image_shape, tf.float32),
             tf.TensorSpec((), tf.bool),
         ),
+        parallel_iterations=_PARALLEL_ROWS if options.resize == "exact" else 1,
     )
 
 
@@ -98,11 +101,13 @@ def _decode(
         lambda: _decode_png(name, encoded, image_shape, resized),
         lambda: _decode_jpeg(name, encoded, image_shape, resized),
     )
+    if resized:
+        # As 8-bit numbers, lest there are four or eight bytes for each.
+        values = tf.image.resize(values, image_shape[:2], options.resize, antialias=True)
     # Graph optimisation turns this division into a product with the reciprocal, which in float32
     # is off by a rounding for some values; from float64 the nearest float32 results.
     pixels = tf.cast(tf.cast(values, tf.float64) / 255, tf.float32)
     if resized:
-        pixels = tf.image.resize(pixels, image_shape[:2], options.resize, antialias=True)
         # Weights that add up to 1 only up to a rounding may give a little more than white.
         pixels = tf.minimum(pixels, 1)
     return tf.ensure_shape(pixels, image_shape)

@@ -16,7 +16,7 @@ class ServingOptions:
             "flag": a bad row answers -1 as its class and clusters and 0 everywhere else, and its
             neighbours their answers: for servers that batch the requests of several clients.
         resize: what happens to encoded images of another size: "exact" refuses them, "bilinear"
-            resizes them (with antialiasing, as `tf.image.resize`), up to 2^24 pixels each.
+            resizes them (with antialiasing, as `tf.image.resize`), up to 2^22 pixels each.
             WARNING: certified radii are then about the resized image, not about the file's pixels.
         max_image_bytes: the longest encoded image that is decoded.
 

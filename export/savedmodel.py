@@ -55,6 +55,8 @@ def main() -> None:
         if _MODEL_CARD.value:
             card = model_card(workdir, classifier, bound, options, output.resolve().name)
         version = export_savedmodel(classifier, output, bound, options, card)
+    except OSError as error:
+        raise InputError(f"--output cannot be written: {error}") from error
     except ValueError as error:
         raise InputError(str(error)) from error
     print(

@@ -13,7 +13,7 @@ from clustr_tf.provenance import versions
 from export.options import DEFAULTS, ServingOptions
 from export.serving import ServingModule
 from export.versions import publish_version
-from export.warmup import write_warmup_requests
+from export.warmup import warmup_inputs, write_warmup_requests
 
 
 def export_savedmodel(
@@ -44,11 +44,14 @@ def export_savedmodel(
 
     Raises:
         ValueError: if `output` is or lies in a file, or the classifier has no `ClusteringHead`, or
-            images that are neither grey nor RGB.
+            images that are neither grey nor RGB, or `max_image_bytes` is below the size of the file
+            that the server is warmed up with.
+        OSError: if `output` cannot be written; what was made is taken away.
 
     Example:
         >>> export_savedmodel(classifier, Path("models/clustr"), bound)
     """
+    requests = warmup_inputs(classifier.image_shape, options.max_image_bytes)
     module = ServingModule(classifier, bound, options)
     signatures = module.signature_functions()
 
@@ -66,7 +69,7 @@ def export_savedmodel(
                 "versions": versions(),
             },
         )
-        write_warmup_requests(extra, classifier.image_shape, output.resolve().name)
+        write_warmup_requests(extra, requests, output.resolve().name)
         if card is not None:
             (folder / "MODEL_CARD.md").write_text(card, encoding="utf-8")
 

@@ -1,5 +1,6 @@
 """How a running model server is asked: over gRPC or REST, by one interface."""
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -8,7 +9,9 @@ import numpy as np
 
 # Of the statuses that say that a server may answer later (gRPC's names, HTTP's numbers).
 RETRIED = {"UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 429}
-FIRST_WAIT_S = 0.2
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+# gRPC's limits are int32.
+MOST_MEGABYTES = 2047
 
 Arrays = dict[str, np.ndarray]
 
@@ -37,9 +40,11 @@ class Server:
         model: its name there.
         version: a version's number; None for the server's own choice.
         label: of a version; None likewise.
-        timeout_s: of each attempt.
-        retries: further attempts where the server is unavailable, waiting 0.2 s, 0.4 s, ...
-        max_message_bytes: the largest request and answer.
+        timeout_s: of a question: all of its attempts, waits and answer together.
+        retries: further attempts, 0 to 4, where the server is unavailable or has too much to do,
+            after about 0.2 s, 0.4 s, ... (at most 5 s) and as long as there is time. An attempt
+            that gets no answer in time is not repeated: there is no time left.
+        max_message_bytes: the largest request and answer, at most 2047 MiB.
         ca_file: certificates that a TLS server's is checked against; None for no TLS.
 
     Raises:
@@ -66,9 +71,10 @@ class Server:
             raise ValueError(f"timeout_s must be above 0. Received: {self.timeout_s}")
         if not 0 <= self.retries <= 4:  # gRPC makes five attempts at most
             raise ValueError(f"retries must be 0 to 4. Received: {self.retries}")
-        if self.max_message_bytes < 1:
+        if not 1 <= self.max_message_bytes <= MOST_MEGABYTES * 2**20:
             raise ValueError(
-                f"max_message_bytes must be at least 1. Received: {self.max_message_bytes}"
+                f"max_message_bytes must be 1 to {MOST_MEGABYTES * 2**20}. "
+                f"Received: {self.max_message_bytes}"
             )
         if self.version is not None and self.label is not None:
             raise ValueError(
@@ -92,3 +98,24 @@ class Transport(Protocol):
         Raises:
             ServerError: if the server refuses or cannot be reached.
         """
+
+
+def certificates(file: Path) -> bytes:
+    """Reads the certificates of `Server.ca_file`.
+
+    Args:
+        file: PEM texts.
+
+    Returns:
+        Its content.
+
+    Raises:
+        OSError: if it cannot be read, or holds no certificate.
+
+    Example:
+        >>> certificates(Path("ca.pem"))
+    """
+    content = file.read_bytes()
+    # Found out here, rather than in a handshake that says nothing of the file.
+    ssl.create_default_context(cadata=content.decode("ascii", "ignore"))
+    return content

@@ -12,7 +12,15 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from export.transport import FIRST_WAIT_S, RETRIED, Arrays, Server, ServerError
+from export.transport import (
+    FIRST_WAIT_S,
+    LONGEST_WAIT_S,
+    RETRIED,
+    Arrays,
+    Server,
+    ServerError,
+    certificates,
+)
 
 
 class GrpcTransport:
@@ -22,7 +30,7 @@ class GrpcTransport:
         server: where, and how patiently.
 
     Raises:
-        OSError: if the file of certificates cannot be read.
+        OSError: if the file of certificates cannot be read, or holds none.
 
     Example:
         >>> GrpcTransport(Server("127.0.0.1", 8500, "clustr")).ask("embed", {"images": images})
@@ -43,8 +51,8 @@ class GrpcTransport:
         if server.ca_file is None:
             channel = grpc.insecure_channel(target, options)
         else:
-            certificates = grpc.ssl_channel_credentials(server.ca_file.read_bytes())
-            channel = grpc.secure_channel(target, certificates, options)
+            credentials = grpc.ssl_channel_credentials(certificates(server.ca_file))
+            channel = grpc.secure_channel(target, credentials, options)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
     def ask(self, signature: str, inputs: Arrays) -> Arrays:
@@ -55,7 +63,7 @@ class GrpcTransport:
         self._name_model(request.model_spec)
         request.model_spec.signature_name = signature
         answer = self._call(self._stub.Predict, request)
-        return {name: tf.make_ndarray(proto) for name, proto in answer.outputs.items()}
+        return {name: _array(name, proto) for name, proto in answer.outputs.items()}
 
     def signatures(self) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
         """Names and types of every signature's inputs and outputs.
@@ -92,7 +100,7 @@ def _service_config(server: Server) -> dict[str, Any]:
     policy = {
         "maxAttempts": server.retries + 1,
         "initialBackoff": f"{FIRST_WAIT_S}s",
-        "maxBackoff": "5s",
+        "maxBackoff": f"{LONGEST_WAIT_S}s",
         "backoffMultiplier": 2,
         "retryableStatusCodes": list(RETRIED),
     }
@@ -103,6 +111,13 @@ def _tensor_proto(values: np.ndarray) -> Any:
     if values.dtype == object:
         return tf.make_tensor_proto(values, tf.string, values.shape)
     return tf.make_tensor_proto(values)
+
+
+def _array(name: str, proto: Any) -> np.ndarray:
+    try:
+        return tf.make_ndarray(proto)
+    except (TypeError, ValueError) as error:
+        raise ServerError("UNKNOWN", f"the answer's {name} is no tensor: {error}") from error
 
 
 def _types(infos: dict[str, Any]) -> dict[str, str]:

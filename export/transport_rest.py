@@ -2,24 +2,45 @@
 
 import base64
 import json
-from http import HTTPStatus
+import math
+import time
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
-from export.transport import FIRST_WAIT_S, RETRIED, Arrays, Server, ServerError
+from export.deadline import TooLateError, within
+from export.transport import (
+    FIRST_WAIT_S,
+    LONGEST_WAIT_S,
+    RETRIED,
+    Arrays,
+    Server,
+    ServerError,
+    certificates,
+)
 
-# What gRPC calls the statuses that TensorFlow Serving answers with.
+_OK = 200
+# What gRPC calls the statuses that TensorFlow Serving, and proxies in front of it, answer with.
 _STATUSES = {
-    HTTPStatus.BAD_REQUEST: "INVALID_ARGUMENT",
-    HTTPStatus.NOT_FOUND: "NOT_FOUND",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "RESOURCE_EXHAUSTED",
-    HTTPStatus.PRECONDITION_FAILED: "FAILED_PRECONDITION",
-    HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    412: "FAILED_PRECONDITION",
+    413: "RESOURCE_EXHAUSTED",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    501: "UNIMPLEMENTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
 }
+_CHUNK_BYTES = 2**14
+# requests takes no timeout of 0.
+_SHORTEST_S = 1e-3
 
 
 class RestTransport:
@@ -27,6 +48,9 @@ class RestTransport:
 
     Args:
         server: where, and how patiently.
+
+    Raises:
+        OSError: if the file of certificates cannot be read, or holds none.
 
     Example:
         >>> RestTransport(Server("127.0.0.1", 8501, "clustr")).ask("embed", {"images": images})
@@ -37,26 +61,20 @@ class RestTransport:
 
     def __init__(self, server: Server):
         self._server = server
-        scheme = "http" if server.ca_file is None else "https"
+        self._verify: bool | str = True
+        scheme = "http"
+        if server.ca_file is not None:
+            certificates(server.ca_file)
+            scheme, self._verify = "https", str(server.ca_file)
         version = ""
         if server.version is not None:
             version = f"/versions/{server.version}"
         elif server.label is not None:
-            version = f"/labels/{server.label}"
-        self._url = (
-            f"{scheme}://{server.host}:{server.port}/v1/models/{server.model}{version}:predict"
-        )
-        retry = Retry(
-            total=server.retries,
-            backoff_factor=FIRST_WAIT_S,
-            status_forcelist=list(RETRIED.values()),
-            allowed_methods=["POST"],
-            raise_on_status=False,
-        )
+            version = f"/labels/{quote(server.label, safe='')}"
+        model = quote(server.model, safe="")
+        self._url = f"{scheme}://{server.host}:{server.port}/v1/models/{model}{version}:predict"
         self._session = requests.Session()
-        self._session.mount(f"{scheme}://", HTTPAdapter(max_retries=retry))
-        if server.ca_file is not None:
-            self._session.verify = str(server.ca_file)
+        self._session.mount(f"{scheme}://", HTTPAdapter(max_retries=0))
 
     def ask(self, signature: str, inputs: Arrays) -> Arrays:
         """Outputs by name; see `Transport`."""
@@ -67,32 +85,97 @@ class RestTransport:
                 "RESOURCE_EXHAUSTED",
                 f"a request of {len(body)} bytes is above {self._server.max_message_bytes}",
             )
+        end = time.monotonic() + self._server.timeout_s
+        waits = [FIRST_WAIT_S * 2**attempt for attempt in range(self._server.retries)]
+        for wait in [*waits, math.inf]:
+            try:
+                return _outputs(self._answer(body, end))
+            except _LaterError as later:
+                pause = min(max(wait, later.asked_s), LONGEST_WAIT_S)
+                if wait == math.inf or time.monotonic() + pause >= end:
+                    raise later.error from later
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _answer(self, body: bytes, end: float) -> bytes:
+        """What one attempt gets, if it is what was asked for."""
+        seconds = end - time.monotonic()
         try:
-            answer = self._session.post(
-                self._url,
-                data=body,
-                headers={"Content-Type": "application/json"},
-                timeout=self._server.timeout_s,
-            )
-        except requests.Timeout as error:
-            raise ServerError("DEADLINE_EXCEEDED", str(error)) from error
-        except requests.RequestException as error:
+            status, headers, content = within(seconds, lambda: self._post(body, seconds))
+        except (TooLateError, requests.Timeout) as error:
+            raise ServerError(
+                "DEADLINE_EXCEEDED", f"no answer in {self._server.timeout_s:g} s"
+            ) from error
+        except requests.exceptions.SSLError as error:
+            raise ServerError("UNAVAILABLE", f"TLS: {error}") from error
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            raise _LaterError(ServerError("UNAVAILABLE", str(error))) from error
+        except (OSError, ValueError) as error:  # requests' own errors are OSErrors
             raise ServerError("UNAVAILABLE", str(error)) from error
-        return _outputs(answer)
+        if status == _OK:
+            return content
+        refusal = ServerError(_STATUSES.get(status, f"HTTP {status}"), _words(status, content))
+        if status in RETRIED.values():
+            raise _LaterError(refusal, _seconds_of(headers.get("Retry-After", "")))
+        raise refusal
+
+    def _post(self, body: bytes, seconds: float) -> tuple[int, Mapping[str, str], bytes]:
+        most, content = self._server.max_message_bytes, bytearray()
+        with self._session.post(
+            self._url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=max(seconds, _SHORTEST_S),
+            verify=self._verify,
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            for chunk in answer.iter_content(_CHUNK_BYTES):
+                content += chunk
+                if len(content) > most:
+                    raise ServerError("RESOURCE_EXHAUSTED", f"the answer is above {most} bytes")
+            return answer.status_code, answer.headers, bytes(content)
 
 
-def _outputs(answer: requests.Response) -> Arrays:
+class _LaterError(Exception):
+    """A refusal after which it is worth asking again."""
+
+    def __init__(self, error: ServerError, asked_s: float = 0.0):
+        super().__init__(str(error))
+        self.error, self.asked_s = error, asked_s
+
+
+def _seconds_of(retry_after: str) -> float:
+    """Of the header's two forms the number; a date counts as nothing."""
+    return float(retry_after) if retry_after.isascii() and retry_after.isdecimal() else 0.0
+
+
+def _words(status: int, content: bytes) -> str:
     try:
-        values: Any = answer.json()
-    except ValueError as error:
-        raise ServerError("UNKNOWN", f"HTTP {answer.status_code} without JSON") from error
-    if answer.status_code != HTTPStatus.OK:
-        status = _STATUSES.get(HTTPStatus(answer.status_code), f"HTTP {answer.status_code}")
-        words = values.get("error", values) if isinstance(values, dict) else values
-        raise ServerError(status, str(words))
+        values = json.loads(content)
+    except (ValueError, RecursionError):  # a proxy's HTML, say
+        return f"HTTP {status} without JSON"
+    return str(values.get("error", values) if isinstance(values, dict) else values)
+
+
+def _outputs(content: bytes) -> Arrays:
+    try:
+        values: Any = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ServerError("UNKNOWN", "the answer is no JSON") from error
     if not isinstance(values, dict) or not isinstance(values.get("outputs"), dict):
         raise ServerError("UNKNOWN", "the answer has no outputs by name")
-    return {name: np.asarray(column) for name, column in values["outputs"].items()}
+    return {name: _array(name, column) for name, column in values["outputs"].items()}
+
+
+def _array(name: str, column: Any) -> np.ndarray:
+    try:
+        array = np.asarray(column)
+    except ValueError as error:  # rows of different lengths
+        raise ServerError("UNKNOWN", f"the answer's {name} is no tensor: {error}") from error
+    if array.dtype == object:
+        raise ServerError("UNKNOWN", f"the answer's {name} is no tensor: it has null or objects")
+    return array
 
 
 def _jsonable(values: np.ndarray) -> Any:

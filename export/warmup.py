@@ -16,25 +16,54 @@ WARMUP_FILE = "tf_serving_warmup_requests"
 _GREY = 128
 
 
-def write_warmup_requests(folder: Path, image_shape: tuple[int, int, int], model_name: str) -> None:
-    """Writes a request for each signature, one grey image each.
+def warmup_inputs(
+    image_shape: tuple[int, int, int], max_image_bytes: int
+) -> dict[str, dict[str, Any]]:
+    """Inputs of each signature, one grey image each.
 
     Args:
-        folder: assets.extra of the version; it exists.
         image_shape: (H, W, C).
-        model_name: under which the model is going to be served.
+        max_image_bytes: the longest encoded image that the model decodes.
+
+    Returns:
+        Inputs by name, by signature.
+
+    Raises:
+        ValueError: if the image's PNG file is longer, with which the version would never start.
 
     Example:
-        >>> write_warmup_requests(version / "assets.extra", (32, 32, 3), "clustr")
+        >>> warmup_inputs((32, 32, 3), 2**20)
     """
     grey = np.full(image_shape, _GREY, np.uint8)
+    png = tf.io.encode_png(grey).numpy()
+    if len(png) > max_image_bytes:
+        raise ValueError(
+            f"max_image_bytes must be at least {len(png)}, the size of the PNG file that the "
+            f"server is warmed up with. Received: {max_image_bytes}"
+        )
     images: dict[str, Any] = {"images": grey[None].astype(np.float32) / 255}
-    requests: dict[str, dict[str, Any]] = {
+    return {
         "serving_default": images,
         "certify": {**images, "radius_l2": np.zeros(1, np.float32)},
         "embed": images,
-        "serving_bytes": {"image_bytes": [tf.io.encode_png(grey).numpy()]},
+        "serving_bytes": {"image_bytes": [png]},
     }
+
+
+def write_warmup_requests(
+    folder: Path, requests: dict[str, dict[str, Any]], model_name: str
+) -> None:
+    """Writes a request for each signature.
+
+    Args:
+        folder: assets.extra of the version; it exists.
+        requests: inputs by name, by signature.
+        model_name: under which the model is going to be served.
+
+    Example:
+        >>> requests = warmup_inputs((32, 32, 3), 2**20)
+        >>> write_warmup_requests(version / "assets.extra", requests, "clustr")
+    """
     with tf.io.TFRecordWriter(str(folder / WARMUP_FILE)) as writer:
         for signature, inputs in requests.items():
             request = predict_pb2.PredictRequest(

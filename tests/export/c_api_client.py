@@ -58,6 +58,13 @@ class CApiProcess:
             raise RefusedError(answer["code"], answer["message"])
         return decode(answer["outputs"])
 
+    def peak_memory(self):
+        """The largest number of bytes in memory since the last call; Linux counts pages."""
+        folder = Path("/proc") / str(self._process.pid)
+        peak = (folder / "status").read_text().split("VmHWM:")[1].split()[0]
+        (folder / "clear_refs").write_text("5")
+        return 1024 * int(peak)
+
     def _read(self):
         line = self._process.stdout.readline()
         assert line, f"the process ended with status {self._process.wait()}"

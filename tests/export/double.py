@@ -7,7 +7,6 @@ does; statuses, URLs and formats are TensorFlow Serving's as documented. It is n
 versions but one, no batching, no reloading. Prints its ports as JSON; ends with its input.
 """
 
-import base64
 import json
 import re
 import sys
@@ -22,24 +21,19 @@ import numpy as np
 
 # First of all: it lets the messages be imported without Python's TensorFlow.
 from tests.export.c_api_runner import Runner, RunnerError  # isort: skip
-from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
 
+from tests.export import rest_json
 from tests.export.tensor_codec import array_of, proto_of
 
 MOST_BYTES = 64 * 2**20
 _PREDICT = re.compile(r"/v1/models/([^/]+)(?:/versions/(\d+)|/labels/([^/]+))?:predict")
 _HTTP = {3: 400, 5: 404, 9: 412, 8: 413}
-_NUMPY = {
-    types_pb2.DT_FLOAT: np.float32,
-    types_pb2.DT_INT64: np.int64,
-    types_pb2.DT_STRING: object,
-}
-NOT_FOUND, FAILED_PRECONDITION = 5, 9
+INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION = 3, 5, 9
 
 
 class Servable:
@@ -50,7 +44,11 @@ class Servable:
 
     def check(self, name: str, version: int | None, label: str | None) -> None:
         """Refuses other models, versions and labels."""
-        if name != self._name or version not in (None, self._version) or label:
+        if label:
+            raise RunnerError(
+                INVALID_ARGUMENT, f"Unrecognized servable version label: {label} of {name}"
+            )
+        if name != self._name or version not in (None, self._version):
             raise RunnerError(NOT_FOUND, f"Servable not found for request: {name}, {version}")
 
     def run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -73,7 +71,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         spec = request.model_spec
         try:
             self._check(spec)
-            inputs = {name: array_of(proto) for name, proto in request.inputs.items()}
+            inputs = {name: _array(name, proto) for name, proto in request.inputs.items()}
             outputs = self._servable.run(spec.signature_name, inputs)
         except RunnerError as error:
             _abort(context, error)
@@ -100,6 +98,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._servable.check(spec.name, version, spec.version_label or None)
 
 
+def _array(name: str, proto: Any) -> np.ndarray:
+    try:
+        return array_of(proto)
+    except ValueError as error:
+        raise RunnerError(INVALID_ARGUMENT, f"{name}: {error}") from error
+
+
 def _abort(context: Any, error: RunnerError) -> None:
     code = next(code for code in grpc.StatusCode if code.value[0] == error.code)
     context.abort(code, error.message)
@@ -110,6 +115,8 @@ def rest_handler(servable: Servable) -> type[BaseHTTPRequestHandler]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Headers and body are two packets, of which the second waits 40 ms for the first's receipt.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
@@ -130,37 +137,22 @@ def rest_handler(servable: Servable) -> type[BaseHTTPRequestHandler]:
             name, version, label = found.groups()
             servable.check(name, int(version) if version else None, label)
             try:
-                request = json.loads(body)
-                signature = request.get("signature_name", "serving_default")
-                rows = "instances" in request
-                columns = _columns(request["instances"]) if rows else request["inputs"]
-            except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise RunnerError(3, f"JSON Parse error: {error}") from error
-            outputs = servable.run(signature, self._inputs(signature, columns))
-            lists = {key: values.tolist() for key, values in outputs.items()}
-            if not rows:
-                return {"outputs": lists}
-            count = len(next(iter(lists.values())))
-            return {
-                "predictions": [
-                    {key: values[row] for key, values in lists.items()} for row in range(count)
-                ]
-            }
+                signature, columns = rest_json.columns_of(body)
+                inputs = self._inputs(signature, columns)
+            except rest_json.FormatError as error:
+                raise RunnerError(INVALID_ARGUMENT, str(error)) from error
+            outputs = servable.run(signature, inputs)
+            try:
+                return rest_json.answer_of(outputs, columns.are_rows)
+            except rest_json.FormatError as error:
+                raise RunnerError(INVALID_ARGUMENT, str(error)) from error
 
-        def _inputs(self, signature: str, columns: Any) -> dict[str, np.ndarray]:
+        def _inputs(self, signature: str, columns: rest_json.Columns) -> dict[str, np.ndarray]:
             definition = servable.runner.signatures.get(signature)
             if definition is None:
-                return {}
-            if not isinstance(columns, dict):  # the only input needs no name
-                columns = dict.fromkeys(definition.inputs, columns)
-            try:
-                return {
-                    name: _array(values, _NUMPY[definition.inputs[name].dtype])
-                    for name, values in columns.items()
-                    if name in definition.inputs
-                }
-            except (ValueError, TypeError, KeyError) as error:
-                raise RunnerError(3, f"JSON Value is not a tensor: {error}") from error
+                return {}  # which is refused by its name
+            types = {name: info.dtype for name, info in definition.inputs.items()}
+            return rest_json.arrays_of(columns, types)
 
         def _send(self, status: int, values: dict[str, Any]) -> None:
             body = json.dumps(values).encode()
@@ -174,21 +166,6 @@ def rest_handler(servable: Servable) -> type[BaseHTTPRequestHandler]:
             """Says nothing."""
 
     return Handler
-
-
-def _columns(rows: list[Any]) -> Any:
-    if not all(isinstance(row, dict) and "b64" not in row for row in rows):
-        return rows
-    names = list(rows[0]) if rows else []
-    return {name: [row[name] for row in rows] for name in names}
-
-
-def _array(values: Any, numpy: type) -> np.ndarray:
-    if numpy is not object:
-        return np.asarray(values, numpy)
-    encoded = np.empty(len(values), object)
-    encoded[:] = [base64.b64decode(value["b64"], validate=True) for value in values]
-    return encoded
 
 
 def main() -> None:

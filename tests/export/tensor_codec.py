@@ -16,13 +16,19 @@ _NUMBERS = {np.dtype(numpy): number for number, (numpy, _) in _TYPES.items()}
 
 
 def array_of(proto: tensor_pb2.TensorProto) -> np.ndarray:
-    """As tensorflow/core/framework/tensor.proto says: missing values repeat the last one."""
+    """As tensorflow/core/framework/tensor.proto says: missing values repeat the last one.
+
+    Raises:
+        ValueError: for other types, and for another number of values than the shape has.
+    """
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     count = int(np.prod(shape, dtype=np.int64))
     if proto.dtype == types_pb2.DT_STRING:
         values = np.empty(count, object)
         values[:] = list(proto.string_val)
         return values.reshape(shape)
+    if proto.dtype not in _TYPES:
+        raise ValueError(f"no tensors of {types_pb2.DataType.Name(proto.dtype)}")
     numpy, field = _TYPES[proto.dtype]
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, numpy).reshape(shape)

@@ -1,5 +1,8 @@
 """The exported model through TensorFlow's C API, where there is neither Keras nor our code."""
 
+import struct
+import zlib
+
 import keras
 import numpy as np
 import pytest
@@ -15,7 +18,21 @@ INVALID_ARGUMENT, NOT_FOUND = 3, 5
 GREY = np.full((2, 8, 8, 1), 0.5, np.float32)
 PIXELS = np.arange(64, dtype=np.uint8).reshape(8, 8, 1)
 PNG = tf.io.encode_png(PIXELS).numpy()
+WIDE = np.zeros((8, 9, 1), np.uint8)
+COLOURED = np.zeros((8, 8, 3), np.uint8)
 RADII = np.zeros(2, np.float32)
+
+
+def claiming(width, height):
+    """A PNG whose header, with a valid checksum, claims another size."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return PNG[:12] + header + struct.pack(">I", zlib.crc32(header)) + PNG[33:]
+
+
+def refused_bytes(encoded, message):
+    return "serving_bytes", {"image_bytes": np.array([PNG, encoded], object)}, message
+
+
 # signature, inputs, what the message says
 REFUSALS = [
     ("serving_default", {"images": GREY[:, :7]}, "[2,7,8,1] is not compatible"),
@@ -31,10 +48,32 @@ REFUSALS = [
     ("certify", {"images": GREY, "radius_l2": RADII[:1]}, "one radius for each image"),
     ("certify", {"images": GREY, "radius_l2": RADII - 1}, "finite and at least 0"),
     ("certify", {"images": GREY, "radius_l2": RADII * np.nan}, "finite and at least 0"),
+    ("certify", {"images": GREY, "radius_l2": RADII + np.inf}, "finite and at least 0"),
+    ("certify", {"images": GREY, "radius_l2": RADII[:, None]}, "[2,1] is not compatible"),
     ("serving_bytes", {"image_bytes": np.array([], object)}, "image_bytes: the batch is empty"),
     ("serving_bytes", {"image_bytes": np.array([PNG, b"GIF89a"], object)}, "neither a PNG nor"),
     ("serving_bytes", {"image_bytes": np.array([PNG[:-9]], object)}, "Invalid PNG data"),
     ("serving_bytes", {"image_bytes": np.array([bytes(2**20 + 1)], object)}, "at most 1048576"),
+    refused_bytes(b"", "[image_bytes[1]:] [is neither a PNG nor"),
+    refused_bytes(PNG[:20], "header is cut off"),
+    refused_bytes(PNG[:12] + b"IDAT" + PNG[16:], "header is broken"),
+    refused_bytes(tf.io.encode_png(WIDE).numpy(), "must be 8 pixels wide and 8 high"),
+    refused_bytes(claiming(60_000, 60_000), "received width and height] [60000 60000]"),
+    refused_bytes(tf.io.encode_png(np.uint16(PIXELS)).numpy(), "must be 8-bit grey"),
+    refused_bytes(tf.io.encode_png(COLOURED).numpy(), "colour type] [8 2]"),
+    refused_bytes(tf.io.encode_jpeg(WIDE).numpy(), "received width and height] [9 8]"),
+    refused_bytes(tf.io.encode_jpeg(COLOURED).numpy(), "must be grey, with 1 channel"),
+    refused_bytes(tf.io.encode_jpeg(PIXELS).numpy()[:-40], "Invalid JPEG"),
+]
+# Of a model that resizes: 2048 x 2048 is the most.
+REFUSALS_OF_RESIZING = [
+    refused_bytes(claiming(2049, 2048), "must have 1 to 4194304 pixels"),
+    refused_bytes(claiming(2**31 - 1, 2**31 - 1), "must have 1 to 4194304 pixels"),
+    refused_bytes(claiming(0, 8), "must have 1 to 4194304 pixels"),
+    refused_bytes(tf.io.encode_png(COLOURED).numpy(), "must be 8-bit grey"),
+    refused_bytes(tf.io.encode_jpeg(COLOURED).numpy(), "must be grey, with 1 channel"),
+    refused_bytes(b"GIF89a", "neither a PNG nor"),
+    refused_bytes(PNG[:-9], "Invalid PNG data"),
 ]
 
 
@@ -48,6 +87,14 @@ def server(version):
 def flagging_server(classifier, bound, tmp_path_factory):
     options = ServingOptions(on_invalid="flag")
     output = tmp_path_factory.mktemp("flagging") / "clustr"
+    with CApiProcess(export_savedmodel(classifier, output, bound, options)) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def resizing_server(classifier, bound, tmp_path_factory):
+    options = ServingOptions(resize="bilinear")
+    output = tmp_path_factory.mktemp("resizing") / "clustr"
     with CApiProcess(export_savedmodel(classifier, output, bound, options)) as process:
         yield process
 
@@ -134,6 +181,23 @@ def test_refuses_in_words(server, signature, inputs, message):
     assert message in refused.value.message
 
 
+@pytest.mark.parametrize(("signature", "inputs", "message"), REFUSALS_OF_RESIZING)
+def test_a_model_that_resizes_refuses_in_words(resizing_server, signature, inputs, message):
+    test_refuses_in_words(resizing_server, signature, inputs, message)
+
+
+def test_a_model_that_resizes_answers_other_sizes(server, resizing_server):
+    """Constant images stay what they are, whatever their size and kind of file."""
+    files = [
+        tf.io.encode_png(np.full((3, 40, 1), 51, np.uint8)).numpy(),
+        tf.io.encode_jpeg(np.full((64, 8, 1), 51, np.uint8)).numpy(),
+    ]
+    answer = resizing_server.ask("serving_bytes", {"image_bytes": np.array(files, object)})
+    wanted = server.ask("serving_default", {"images": np.full_like(GREY, 51 / 255)})
+    for name, values in wanted.items():
+        np.testing.assert_allclose(answer[name], values, rtol=1e-4, atol=1e-7, err_msg=name)
+
+
 def test_refuses_other_types_and_signatures(server):
     with pytest.raises(RefusedError) as refused:
         server.ask("serving_default", {"images": GREY.astype(np.float64)})
@@ -192,3 +256,24 @@ def test_what_is_no_batch_is_refused_also_where_rows_are_flagged(
     with pytest.raises(RefusedError) as refused:
         flagging_server.ask(signature, inputs)
     assert message in refused.value.message
+
+
+@pytest.mark.parametrize("on_invalid", ["refuse", "flag"])
+def test_large_images_are_resized_one_at_a_time_as_8_bit_numbers(
+    classifier, bound, tmp_path, on_invalid
+):
+    """Sixteen white images of 2048 x 2048 take 4 MiB each as 8-bit numbers.
+
+    All at once they would take 64 MiB, and one as float64 with a float32 copy 48 MiB.
+    """
+    white = tf.io.encode_png(np.full((2048, 2048, 1), 255, np.uint8)).numpy()
+    options = ServingOptions(on_invalid=on_invalid, resize="bilinear")
+    with CApiProcess(export_savedmodel(classifier, tmp_path / "clustr", bound, options)) as process:
+        wanted = process.ask("serving_default", {"images": np.ones((1, 8, 8, 1), np.float32)})
+        process.ask("serving_bytes", {"image_bytes": np.array([PNG] * 16, object)})
+        process.peak_memory()
+        before = process.peak_memory()
+        answer = process.ask("serving_bytes", {"image_bytes": np.array([white] * 16, object)})
+        grown = process.peak_memory() - before
+    assert grown < 40 * 2**20
+    np.testing.assert_array_equal(answer["class_id"], np.repeat(wanted["class_id"], 16))

@@ -15,8 +15,8 @@ EXTREMES = np.array(
 
 
 def damaged(rng, encoded):
-    """Cut, or with some bytes changed, or with others put in front."""
-    kind = rng.integers(3)
+    """Cut, or with some bytes changed, or with others put in front or behind."""
+    kind = rng.integers(4)
     if kind == 0:
         return encoded[: rng.integers(len(encoded))]
     if kind == 1:
@@ -25,23 +25,35 @@ def damaged(rng, encoded):
             rng.integers(1, 256)
         )
         return changed.tobytes()
-    return rng.bytes(int(rng.integers(1, 9))) + encoded
+    more = rng.bytes(int(rng.integers(1, 9)))
+    return more + encoded if kind == 2 else encoded + more
 
 
 def request_of_bytes(rng):
     pixels = rng.integers(0, 256, (8, 8, 1), np.uint8)
-    encoded = [
+    kinds = [
         tf.io.encode_png(pixels).numpy(),
         tf.io.encode_jpeg(pixels).numpy(),
         rng.bytes(int(rng.integers(1, 200))),
-    ][rng.integers(3)]
-    return "serving_bytes", {"image_bytes": np.array([damaged(rng, encoded)], object)}
+    ]
+    good = kinds[rng.integers(2)]
+    rows = [good] * int(rng.integers(4)) + [damaged(rng, kinds[rng.integers(3)])]
+    return "serving_bytes", {"image_bytes": np.array([*rng.permutation(rows), None], object)[:-1]}
 
 
 def request_of_shapes(rng):
     shape = rng.integers(0, 10, size=rng.integers(0, 7))
-    images = rng.uniform(size=shape).astype(np.float32)
-    return "serving_default", {"images": np.asarray(images, np.float32)}
+    if rng.integers(8) == 0:
+        shape = (rng.integers(1, 4), 8, 8, 1)
+    images = np.asarray(rng.uniform(size=shape), np.float32)
+    signature = str(rng.choice(["serving_default", "embed", "certify", "serving_bytes"]))
+    if signature == "serving_bytes":
+        encoded = np.full(shape[:5], b"no image", object)
+        return signature, {"image_bytes": encoded}
+    if signature == "certify":
+        radii = rng.uniform(size=shape[: rng.integers(3)])
+        return signature, {"images": images, "radius_l2": np.asarray(radii, np.float32)}
+    return signature, {"images": images}
 
 
 def request_of_extremes(rng):
@@ -61,6 +73,16 @@ def request_of_strangers(rng):
     return signature, {str(rng.choice(["images", "image", "image_bytes"])): images}
 
 
+PREDICTIONS = {"class_id", "probabilities", "certified_radius_l2", "certified_radius_linf"}
+OUTPUTS = {
+    "serving_default": PREDICTIONS,
+    "serving_bytes": PREDICTIONS,
+    "embed": {"embeddings", "nearest_cluster", "squared_distances"},
+    "certify": {
+        *("class_id", "certified_radius_l2", "certified_radius_linf", "embedding_margin"),
+        *("nearest_cluster", "runner_up_class_id", "is_certified"),
+    },
+}
 KINDS = [request_of_bytes, request_of_shapes, request_of_extremes, request_of_strangers]
 
 
@@ -70,20 +92,27 @@ def test_no_request_is_answered_wrongly_or_ends_the_process(version, classifier,
     geometry = head_geometry(classifier.head)
     refused = answered = 0
 
-    def check(inputs, answer):
+    def check(signature, inputs, answer):
+        """Every output, against the Keras model's embeddings and scores of the same pixels."""
         pixels = inputs.get("images")
         if pixels is None:
-            (encoded,) = inputs["image_bytes"]
-            pixels = tf.io.decode_image(encoded).numpy()[None] / np.float32(255)
+            decoded = [tf.io.decode_image(encoded).numpy() for encoded in inputs["image_bytes"]]
+            pixels = np.stack(decoded) / np.float32(255)
         assert np.all((pixels >= 0) & (pixels <= 1))
-        wanted = certify_batch(classifier, pixels, bound, geometry)[1]
-        if "nearest_cluster" in answer:
-            np.testing.assert_array_equal(answer["nearest_cluster"], wanted.nearest_cluster)
-        if "class_id" in answer:
-            np.testing.assert_array_equal(answer["class_id"], wanted.class_id)
-            np.testing.assert_allclose(
-                answer["certified_radius_l2"], wanted.certified_radius_l2, rtol=1e-4, atol=1e-9
-            )
+        found = certify_batch(classifier, pixels, bound, geometry)[1]
+        wanted = found._asdict()
+        wanted["probabilities"] = tf.nn.softmax(classifier(pixels))
+        wanted["embeddings"] = classifier.embed(pixels)
+        radius = np.asarray(found.certified_radius_l2)
+        wanted["is_certified"] = (radius > 0) & (radius >= inputs.get("radius_l2", 0))
+        assert answer.keys() == OUTPUTS[signature]
+        for name, values in answer.items():
+            expected = np.asarray(wanted[name])
+            if expected.dtype.kind in "ib":
+                np.testing.assert_array_equal(values, expected, err_msg=name)
+            else:
+                atol = 1e-5 * float(np.max(np.abs(expected)))
+                np.testing.assert_allclose(values, expected, rtol=1e-4, atol=atol, err_msg=name)
 
     with CApiProcess(version) as server:
         before = server.ask("serving_default", {"images": images})
@@ -96,7 +125,7 @@ def test_no_request_is_answered_wrongly_or_ends_the_process(version, classifier,
                 assert len(error.message) > 20
                 refused += 1
             else:
-                check(inputs, answer)
+                check(signature, inputs, answer)
                 answered += 1
         after = server.ask("serving_default", {"images": images})
     assert refused + answered == REQUESTS

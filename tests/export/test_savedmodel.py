@@ -1,6 +1,9 @@
 """The exported model, loaded by TensorFlow; test_c_api.py loads it without."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,6 +12,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 import export.saving
+from clustr_tf.workdir import Workdir
+from export.options import ServingOptions
 from export.saving import export_savedmodel
 
 F32, I64, BOOL, STRING = tf.float32, tf.int64, tf.bool, tf.string
@@ -60,8 +65,17 @@ def test_names_shapes_and_types_are_the_contract(signatures):
     assert found == CONTRACT
 
 
-def test_variables_are_stored_once(version, classifier):
-    reader = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+@pytest.fixture(scope="module", params=["refuse", "flag"])
+def either_version(request, version, classifier, bound, tmp_path_factory):
+    """A version of each choice for bad input."""
+    if request.param == "refuse":
+        return version
+    output = tmp_path_factory.mktemp("flagging") / "clustr"
+    return export_savedmodel(classifier, output, bound, ServingOptions(on_invalid="flag"))
+
+
+def test_variables_are_stored_once(either_version, classifier):
+    reader = tf.train.load_checkpoint(str(either_version / "variables" / "variables"))
     types = reader.get_variable_to_dtype_map()
     stored = sum(
         int(np.prod(shape)) * types[name].size
@@ -73,8 +87,8 @@ def test_variables_are_stored_once(version, classifier):
     )
 
 
-def test_no_operation_needs_python(version):
-    saved = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes())
+def test_no_operation_needs_python(either_version):
+    saved = saved_model_pb2.SavedModel.FromString((either_version / "saved_model.pb").read_bytes())
     (meta,) = saved.meta_graphs
     operations = {node.op for node in meta.graph_def.node} | {
         node.op for function in meta.graph_def.library.function for node in function.node_def
@@ -114,3 +128,30 @@ def test_refuses_a_file(classifier, bound, tmp_path):
     (tmp_path / "model").touch()
     with pytest.raises(ValueError, match="output must be a folder"):
         export_savedmodel(classifier, tmp_path / "model", bound)
+
+
+def test_a_limit_that_no_png_keeps_is_refused(classifier, bound, tmp_path):
+    """Signature, header, one chunk of data and the end take at least 8 + 25 + 12 + 12 bytes."""
+    with pytest.raises(ValueError, match=r"max_image_bytes must be at least \d+, .*Received: 56"):
+        export_savedmodel(
+            classifier, tmp_path / "clustr", bound, ServingOptions(max_image_bytes=56)
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(classifier, tmp_path):
+    """Nobody writes into /proc."""
+    Workdir(tmp_path).save_classifier(classifier)
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "export.savedmodel", f"--workdir={tmp_path}"),
+            *("--output=/proc/models/clustr", "--nomodel_card"),
+        ],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "error: --output cannot be written: " in finished.stderr
+    assert "Traceback" not in finished.stderr

@@ -1,5 +1,8 @@
 """The example configuration parses, and listens to nobody outside by default."""
 
+import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -102,8 +105,20 @@ def test_docker_listens_to_this_machine_alone():
 
 def test_kubernetes_listens_to_the_cluster_alone():
     assert kubernetes("Service")["spec"]["type"] == "ClusterIP"
-    (rule,) = kubernetes("NetworkPolicy")["spec"]["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": {"clustr-client": "true"}}}]
+    clients, prometheus = kubernetes("NetworkPolicy")["spec"]["ingress"]
+    assert clients["from"] == [{"podSelector": {"matchLabels": {"clustr-client": "true"}}}]
+    # One peer of both selectors: two peers would let in every pod of every namespace.
+    (peer,) = prometheus["from"]
+    labels = {"app.kubernetes.io/name": "prometheus"}
+    assert peer == {"namespaceSelector": {}, "podSelector": {"matchLabels": labels}}
+
+
+def test_prometheus_may_reach_what_it_is_told_to_ask():
+    annotations = kubernetes("Deployment")["spec"]["template"]["metadata"]["annotations"]
+    _, prometheus = kubernetes("NetworkPolicy")["spec"]["ingress"]
+    assert [str(port["port"]) for port in prometheus["ports"]] == [
+        annotations["prometheus.io/port"]
+    ]
 
 
 def test_both_start_the_server_alike():
@@ -114,3 +129,20 @@ def test_both_start_the_server_alike():
     assert container["image"] == service["image"]
     assert {"name": "NVIDIA_TF32_OVERRIDE", "value": "0"} in container["env"]
     assert service["environment"] == {"NVIDIA_TF32_OVERRIDE": "0"}
+
+
+def test_the_documented_commands_do_what_they_say(tmp_path):
+    """Roll-out, roll-back, version 3 named and made the canary, in the order of the page."""
+    commands = re.findall(r"sed -i .*", (FOLDER.parents[1] / "docs" / "serving.md").read_text())
+    file = tmp_path / "models.config"
+    file.write_text((FOLDER / "models.config").read_text())
+    found = []
+    for command in commands:
+        words = shlex.split(command)
+        assert words[-1] == "export/tf_serving/models.config"
+        subprocess.run([*words[:-1], str(file)], check=True)
+        config = text_format.Parse(file.read_text(), model_server_config_pb2.ModelServerConfig())
+        (model,) = config.model_config_list.config
+        versions = list(model.model_version_policy.specific.versions)
+        found.append((versions, model.version_labels["stable"], model.version_labels["canary"]))
+    assert found == [([1, 2], 2, 2), ([1, 2], 1, 2), ([1, 2, 3], 1, 2), ([1, 2, 3], 1, 3)]

@@ -1,13 +1,22 @@
 """Warm-up requests are what TensorFlow Serving replays, and the model answers them."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from export.options import ServingOptions
+from export.saving import export_savedmodel
 from tests.export.c_api_client import CApiProcess
 
 
-def test_there_is_a_request_for_each_signature_and_it_is_answered(version):
+@pytest.mark.parametrize("on_invalid", ["refuse", "flag"])
+def test_there_is_a_request_for_each_signature_and_it_is_answered(
+    classifier, bound, tmp_path, on_invalid
+):
+    version = export_savedmodel(
+        classifier, tmp_path / "clustr", bound, ServingOptions(on_invalid=on_invalid)
+    )
     path = version / "assets.extra" / "tf_serving_warmup_requests"
     logs = [
         prediction_log_pb2.PredictionLog.FromString(record)
@@ -22,6 +31,8 @@ def test_there_is_a_request_for_each_signature_and_it_is_answered(version):
             inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
             answer = server.ask(request.model_spec.signature_name, inputs)
             assert {len(values) for values in answer.values()} == {1}
+            # No row is flagged.
+            assert answer.get("class_id", answer.get("nearest_cluster"))[0] >= 0
     # Pixels and bytes are the same image: 128 of 255.
     (image,) = tf.make_ndarray(requests[0].inputs["images"])
     (encoded,) = tf.make_ndarray(requests[3].inputs["image_bytes"])
