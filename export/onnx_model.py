@@ -37,7 +37,7 @@ def write_onnx(version: Path, path: Path) -> Path:
         >>> write_onnx(Path("models/clustr/1"), Path("model.onnx"))
     """
     import onnx
-    from tf2onnx import optimizer, tf_loader, tfonnx  # type: ignore[import-untyped]
+    from tf2onnx import optimizer, tf_loader, tfonnx
 
     try:
         frozen, inputs, outputs, names = tf_loader.from_saved_model(
@@ -69,7 +69,7 @@ def write_onnx(version: Path, path: Path) -> Path:
 
 def _as_reduce_l2(context: Any, node: Any, name: str, arguments: list[Any]) -> None:
     """tf2onnx 1.17 does not know TensorFlow's EuclideanNorm; ONNX calls it ReduceL2."""
-    from tf2onnx.onnx_opset.reduction import ReduceOpBase  # type: ignore[import-untyped]
+    from tf2onnx.onnx_opset.reduction import ReduceOpBase
 
     del name, arguments
     node.type = "ReduceL2"
