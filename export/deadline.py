@@ -1,8 +1,8 @@
 """A call that is waited for no longer than a given time."""
 
-import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -33,20 +33,16 @@ def within(seconds: float, call: Callable[[], Result]) -> Result:
     Example:
         >>> within(2.0, lambda: session.get(url).content)
     """
-    outcomes: queue.SimpleQueue[tuple[Result, None] | tuple[None, Exception]]
-    outcomes = queue.SimpleQueue()
+    outcome: Future[Result] = Future()
 
     def work() -> None:
         try:
-            outcomes.put((call(), None))
-        except Exception as error:
-            outcomes.put((None, error))
+            outcome.set_result(call())
+        except Exception as error:  # whatever it is, it is the caller's
+            outcome.set_exception(error)
 
+    # A pool's threads would keep the process alive.
     threading.Thread(target=work, daemon=True).start()
-    try:
-        result, error = outcomes.get(timeout=max(seconds, 0))
-    except queue.Empty:
-        raise TooLateError(f"no result in {seconds:.3g} s") from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
+    if not wait([outcome], timeout=max(seconds, 0)).done:
+        raise TooLateError(f"no result in {seconds:.3g} s")
+    return outcome.result()

@@ -61,9 +61,7 @@ def export_savedmodel(
         write_json(
             extra / "certificate.json",
             {
-                "lipschitz_bound": bound.gain,
-                "rounding_growth": bound.growth,
-                "rounding_slack": bound.slack,
+                **bound.figures(),
                 "num_pixels": int(np.prod(classifier.image_shape)),
                 "options": dataclasses.asdict(options),
                 "versions": versions(),

@@ -1,4 +1,4 @@
-"""Shared fixtures: the numbers of the official PyTorch code."""
+"""Shared fixtures: the numbers of the official PyTorch code, and a browser."""
 
 import os
 import signal
@@ -22,3 +22,17 @@ def golden():
     """Arrays computed by the unmodified official ClusTR code in float64 (tests/data/README.md)."""
     with np.load(Path(__file__).parent / "data" / "golden.npz", allow_pickle=False) as archive:
         return dict(archive)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's chromium, headless."""
+    from playwright.sync_api import sync_playwright  # few tests need it
+
+    chromium = Path("/usr/bin/chromium")
+    if not chromium.exists():
+        pytest.fail(f"{chromium} is missing; install it: apt-get install chromium", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium)
+        yield browser
+        browser.close()

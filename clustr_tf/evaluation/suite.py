@@ -94,13 +94,18 @@ def _pgd_paper_settings(config: EvaluationConfig) -> dict[str, Any]:
     }
 
 
-def _apgd_ce(target: Target) -> Attack:
-    config = target.config
-    apgd = APGD(target.log_scores, target.image_shape, config.attack.norm, "ce", config.apgd_steps)
+def _one_attempt(run: Callable[..., tf.Tensor]) -> Attack:
     return Attack(
-        lambda images, labels, eps, seed, attempt, ids: apgd(
+        lambda images, labels, eps, seed, attempt, ids: run(
             images, labels, eps=eps, seed=seed, example_ids=ids
         )
+    )
+
+
+def _apgd_ce(target: Target) -> Attack:
+    config = target.config
+    return _one_attempt(
+        APGD(target.log_scores, target.image_shape, config.attack.norm, "ce", config.apgd_steps)
     )
 
 
@@ -127,13 +132,8 @@ def _apgd_t_settings(config: EvaluationConfig) -> dict[str, Any]:
 
 def _square(target: Target) -> Attack:
     config = target.config
-    square = Square(
-        target.log_scores, target.image_shape, config.attack.norm, config.square_queries
-    )
-    return Attack(
-        lambda images, labels, eps, seed, attempt, ids: square(
-            images, labels, eps=eps, seed=seed, example_ids=ids
-        )
+    return _one_attempt(
+        Square(target.log_scores, target.image_shape, config.attack.norm, config.square_queries)
     )
 
 

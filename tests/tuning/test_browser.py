@@ -1,16 +1,12 @@
 """The page of trials in a real browser: Debian's chromium, headless."""
 
-from pathlib import Path
-
 import pytest
-from playwright.sync_api import sync_playwright
 
 from clustr_tf.tuning.finished import Finished
 from clustr_tf.tuning.parallel_coordinates import parallel_coordinates
 from clustr_tf.tuning.space import Choices, Condition, Range
 from clustr_tf.tuning.trials import Outcome
 
-CHROMIUM = Path("/usr/bin/chromium")
 NAMES = ("trades", "pgd_at")
 FIELDS = (
     Choices("objective.name", NAMES, None),
@@ -44,16 +40,6 @@ TRIALS = [
     ),
     _trial(2, None, objective__name="pgd_at"),
 ]
-
-
-@pytest.fixture
-def browser():
-    if not CHROMIUM.exists():
-        pytest.fail(f"{CHROMIUM} is missing; install it: apt-get install chromium", pytrace=False)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 def test_the_page_draws_every_trial_without_a_network(browser, tmp_path):
