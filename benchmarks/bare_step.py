@@ -29,6 +29,7 @@ PASSES = {
     "clustr_trades": Passes(2, 10),
     "clustr_free": Passes(1, 0, replays=4),
     "clustr_robust": Passes(2, 3),
+    "clustr_at": Passes(1, 1),
     "clustr_ibp": Passes(3, 0),  # the clean image and both ends of the box
     "nominal": Passes(1, 0),
     "pgd_at": Passes(1, 7),

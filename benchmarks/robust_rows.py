@@ -52,8 +52,8 @@ _REACH = 1.5  # of eps: what all steps of a shorter adversary together come to
 _LAST = {"training.checkpoint": "last", "watch.attack.steps": 1}
 # sigma^2 is that of a network whose moving averages are not those of its batches yet: too small.
 _LEARNED = {"clustering.temperature": 100.0}
+_CLOSE = _LEARNED | {"objective.likelihood_lambda": 0.003}
 _NEAR = _LEARNED | {"objective.likelihood_lambda": 0.3}
-_CLUSTERS = _LEARNED | {"objective.centroids": "learned"}
 _REFRESHED = {"objective.centroids": "refreshed"}
 _K1 = {"clustering.clusters_per_class": 1}
 _SMALL_BATCHES = {"training.batch_size": 40}
@@ -80,6 +80,7 @@ ROWS = {
     "trades": Row("trades"),
     "clustr_robust": Row("clustr_robust", _NEAR),
     "clustr_ibp": Row("clustr_ibp", _BOXES),
+    "clustr_at": Row("clustr_at", _CLOSE),
     # The same adversary and epochs on a dense layer: what is left is clustering's own.
     "trades_3": Row("trades", steps=3),
     "pgd_at_3": Row("pgd_at", steps=3),
@@ -93,10 +94,7 @@ ROWS = {
         f"robust_t{factor}": Row("clustr_robust", {"clustering.temperature": factor})
         for factor in (1, 10, 1000)
     },
-    # Ablation: cross-entropy on log-scores, K, magnet loss of adversarial embeddings, k-means.
-    "pgd_at_1_k2": Row("pgd_at", _CLUSTERS, steps=1),
-    "pgd_at_3_k1": Row("pgd_at", _CLUSTERS | _K1, steps=3),
-    "pgd_at_3_k2": Row("pgd_at", _CLUSTERS, steps=3),
+    # Ablation: K, magnet loss of adversarial embeddings, k-means.
     "robust_k1": Row("clustr_robust", _NEAR | _K1),
     "robust_k4": Row("clustr_robust", _NEAR | {"clustering.clusters_per_class": 4}),
     # Ablation: how near embeddings are kept to their clusters.
@@ -127,6 +125,20 @@ ROWS = {
     "free_at_40": Row("free_at", _SMALL_BATCHES),
     "trades_3_40_fast": Row("trades", _SMALL_BATCHES | _FAST, steps=3),
     "free_at_40_fast": Row("free_at", _SMALL_BATCHES | _FAST),
+    "fast_at_40_fast": Row("fast_at", _SMALL_BATCHES | _FAST),
+    "clustr_at_40_fast": Row("clustr_at", _CLOSE | _SMALL_BATCHES | _FAST),
+    # Ablation: cross-entropy of attacked log-scores; K, likelihood, steps of the adversary.
+    "at_k1": Row("clustr_at", _CLOSE | _SMALL_BATCHES | _FAST | _K1),
+    **{
+        f"at_nll_{weight}": Row(
+            "clustr_at",
+            _LEARNED | _SMALL_BATCHES | _FAST | {"objective.likelihood_lambda": weight},
+        )
+        for weight in (0.0, 0.01, 0.03)
+    },
+    "clustr_at_2": Row("clustr_at", _CLOSE, steps=2),
+    "clustr_at_3": Row("clustr_at", _CLOSE, steps=3),
+    "pgd_at_2": Row("pgd_at", steps=2),
     "clustr_free_40": Row("clustr_free", _SMALL_NEIGHBOURHOODS),
     "clustr_free_40_fast": Row("clustr_free", _SMALL_NEIGHBOURHOODS | _FAST),
 }

@@ -1,4 +1,4 @@
-"""A small convolutional network that sees pixels through a learned, saturating contrast."""
+"""A small convolutional network that sees pixels through a fixed, saturating contrast."""
 
 import keras
 from keras import layers
@@ -7,16 +7,18 @@ from keras.initializers import Constant
 from clustr_tf.backbones.small_cnn import check_small_cnn, small_cnn_embeddings
 from clustr_tf.layers import Saturation
 
-_OFFSET = -0.7  # in deviations: MNIST's black and white, moved by 0.3, begin near either end
+_OFFSET = -0.7  # in deviations: of MNIST, what is below 0.35 is black, above 0.65 white
 
 
 def saturating_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.Model:
-    """`small_cnn` on clip(a x + b, 0, 1), a and b learned per channel: for nearly binary images.
+    """`small_cnn` on clip(x - 0.7, 0, 1), x in standard deviations: for nearly binary images.
 
     Whatever an attacker adds to a pixel that stays beyond either end is gone after the first
     layer, for the network and for its interval bounds alike. Robust networks for MNIST are known
     to learn such thresholds in their first convolution (Madry et al.); here they need not find
-    them. Images with many shades lose them: use `small_cnn`.
+    them. The contrast is fixed: a learned one follows the gradients that `Saturation` passes for
+    attacks, those of pixels that are saturated too, and batch normalisation would move it with the
+    attacked batch. Images with many shades lose them: use `small_cnn`.
 
     Args:
         input_shape: (height, width, channels), height and width at least 4.
@@ -36,6 +38,12 @@ def saturating_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.
     """
     check_small_cnn(input_shape, width)
     inputs = keras.Input(input_shape, name="standardised_images")
-    x = layers.BatchNormalization(beta_initializer=Constant(_OFFSET), name="contrast")(inputs)
-    x = Saturation(name="saturation")(x)
+    contrast = layers.Dense(
+        input_shape[-1],
+        trainable=False,
+        kernel_initializer="identity",
+        bias_initializer=Constant(_OFFSET),
+        name="contrast",
+    )
+    x = Saturation(name="saturation")(contrast(inputs))
     return keras.Model(inputs, small_cnn_embeddings(x, width), name="saturating_cnn")

@@ -31,24 +31,24 @@ class Nominal:
     ) -> StepLosses:
         """The cross-entropy of the batch; see `Objective.losses`."""
         del seed, progress
-        return classification_losses(classifier, images, targets)
+        embeddings = classifier.embed(images, training=True)
+        return classification_losses(classifier, embeddings, targets)
 
 
 def classification_losses(
-    classifier: Classifier, images: tf.Tensor, targets: tf.Tensor
+    classifier: Classifier, embeddings: tf.Tensor, targets: tf.Tensor
 ) -> StepLosses:
-    """Cross-entropies of images in training mode, as losses of a step.
+    """Cross-entropies of a batch, as losses of a step.
 
     Args:
         classifier: the model in training.
-        images: `[batch, H, W, C]` in [0, 1].
+        embeddings: `[batch, dim]` of its images, in training mode.
         targets: int64 `[batch, 2]` = (class, cluster).
 
     Returns:
         The losses.
     """
-    scores = classifier.log_scores(classifier.embed(images, training=True))
-    xent = cross_entropy(labels=targets[:, 0], logits=scores)
+    xent = cross_entropy(labels=targets[:, 0], logits=classifier.log_scores(embeddings))
     return StepLosses(xent, xent, {"xent": tf.reduce_mean(xent)})
 
 

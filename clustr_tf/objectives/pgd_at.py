@@ -7,6 +7,7 @@ import tensorflow as tf
 from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.adversary import Adversary, build_adversary
+from clustr_tf.objectives.likelihood import nearest_cluster_nll
 from clustr_tf.objectives.nominal import classification_losses
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveSettings
@@ -21,10 +22,13 @@ class AdversarialTraining:
     Args:
         adversary: finds them; about batch normalisation in its passes see there.
         centroids: None for a dense softmax layer; see `Objective`.
+        likelihood_lambda: weight of the negative log-likelihood of the nearest cluster of the
+            label; above 0 only with clusters.
     """
 
     adversary: Adversary
     centroids: str | None = None
+    likelihood_lambda: float = 0.0
     free: FreeTraining | None = None
 
     def losses(
@@ -39,15 +43,19 @@ class AdversarialTraining:
         adversarial = self.adversary.perturb(
             classifier, classifier.log_scores, cross_entropy, images, targets[:, 0], seed, progress
         )
-        return classification_losses(classifier, adversarial, targets)
+        attacked = classifier.embed(adversarial, training=True)
+        losses = classification_losses(classifier, attacked, targets)
+        if not self.likelihood_lambda:
+            return losses
+        likelihood = nearest_cluster_nll(classifier.head, attacked, targets[:, 0])
+        return losses.plus("likelihood", self.likelihood_lambda, likelihood)
 
 
 def pgd_at(config: ObjectiveSettings) -> AdversarialTraining:
     """CE(x'), x' after seven sign steps of eps / 4 from a random start.
 
     Args:
-        config: `step_size` and `steps` override the above; with `centroids` the cross-entropy is
-            that of the log-scores of clusters.
+        config: `step_size` and `steps` override the above.
 
     Returns:
         The objective.
@@ -55,7 +63,4 @@ def pgd_at(config: ObjectiveSettings) -> AdversarialTraining:
     Reference:
         Madry et al., arXiv 1706.06083, equation 2.1 and section 5 (CIFAR-10).
     """
-    return AdversarialTraining(
-        build_adversary(config, _STEP, _STEPS),
-        config.centroids,
-    )
+    return AdversarialTraining(build_adversary(config, _STEP, _STEPS))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, fields
 
 from clustr_tf.objectives.clustr import clustr
+from clustr_tf.objectives.clustr_at import clustr_at
 from clustr_tf.objectives.clustr_certified import clustr_certified
 from clustr_tf.objectives.clustr_free import clustr_free
 from clustr_tf.objectives.clustr_ibp import clustr_ibp
@@ -53,8 +54,9 @@ OBJECTIVES: dict[str, Method] = {
     "clustr_robust": Method(
         clustr_robust, _CLUSTERED | _LIKELIHOOD | _STEPS | _WARMUP | {"consistency_lambda"}
     ),
+    "clustr_at": Method(clustr_at, _STEPS | _WARMUP | _LIKELIHOOD | {"centroids"}),
     "nominal": Method(nominal),
-    "pgd_at": Method(pgd_at, _STEPS | _WARMUP | {"centroids"}),
+    "pgd_at": Method(pgd_at, _STEPS | _WARMUP),
     "fast_at": Method(fast_at, _STEPS | _WARMUP),
     "free_at": Method(free_at, _REPLAYS | _WARMUP),
     "trades": Method(trades, _STEPS | _WARMUP | {"consistency_lambda"}),

@@ -27,7 +27,7 @@ class ObjectiveSettings:
     replays: int | None = None  # of each batch (clustr_free, free_at)
     margin: float | None = None  # l2 radius that is trained for, in pixels (clustr_certified)
     temperature: float | None = None  # how sharply, in pixels
-    centroids: str | None = None  # learned, refreshed, fixed; pgd_at: None is a dense layer
+    centroids: str | None = None  # learned, refreshed, fixed
     magnet_lambda: float = 0.0  # weight of the magnet loss
     likelihood_lambda: float = 0.0  # weight of the distance to the own cluster
     interval_lambda: float | None = None  # weight of the worst case at last (clustr_ibp)

@@ -22,14 +22,19 @@ def test_small_cnn_by_its_docstring():
     assert build_backbone("small_cnn", (8, 8, 1), width=32).output_shape == (None, 512)
 
 
-def test_saturating_cnn_sees_neither_below_0_7_nor_above_1_71():
-    """Fresh, its contrast is x / sqrt(1 + 1e-3) - 0.7, of which it sees what is in [0, 1]."""
+def test_saturating_cnn_sees_neither_below_0_7_nor_above_1_7():
     model = build_backbone("saturating_cnn", (8, 8, 1), width=2)
-    images = np.random.default_rng(0).choice([0.7, 1.71], (3, 8, 8, 1)).astype(np.float32)
+    images = np.random.default_rng(0).choice([0.7, 1.7], (3, 8, 8, 1)).astype(np.float32)
     beyond = np.where(images > 1, 7.0, -5.0).astype(np.float32)
     np.testing.assert_array_equal(model(images), model(beyond))
     within = np.where(images > 1, 1.6, 0.8).astype(np.float32)
     assert np.abs(np.asarray(model(within)) - np.asarray(model(images))).max() > 1e-3
+
+
+def test_training_leaves_the_contrast_alone():
+    contrast = build_backbone("saturating_cnn", (8, 8, 3), width=2).get_layer("contrast")
+    assert contrast.trainable_variables == []
+    np.testing.assert_array_equal(contrast.kernel, np.eye(3))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from configs import robust
         ("clustr_qtrades", 3),  # images, companions, one step
         ("clustr_free", 4),  # replays
         ("fast_at", 2),  # one step, companions
+        ("clustr_at", 2),  # one step, companions
         ("pgd_at", 8),  # seven steps, companions
         ("trades", 12),  # images, ten steps, companions
         ("clustr_robust", 5),  # images, three steps, companions

@@ -270,22 +270,25 @@ def test_adversarial_training_descends_at_the_adversary(name, step, steps):
     _check(ObjectiveConfig(name, eps=EPS), _dense(), total)
 
 
-def test_adversarial_training_on_log_scores_of_clusters():
+@pytest.mark.parametrize("likelihood_lambda", [0.0, 0.25])
+def test_clustr_at_descends_at_the_adversary_of_its_log_scores(likelihood_lambda):
     adversarial = reference.sign_steps(
         lambda pixels: reference.cross_entropy(_scores(pixels @ WEIGHTS), CLASSES).sum(),
         PIXELS,
         reference.uniform_start(PIXELS, EPS, SEED),
         EPS,
-        0.25 * EPS,
-        7,
+        1.25 * EPS,
+        1,
     )
 
     def total(weights):
-        return reference.cross_entropy(_scores(adversarial @ weights), CLASSES)
+        xent = reference.cross_entropy(_scores(adversarial @ weights), CLASSES)
+        return xent + likelihood_lambda * _own_distances(adversarial @ weights)
 
-    _check(ObjectiveConfig("pgd_at", eps=EPS, centroids="learned"), _clustered(), total)
-    assert build_objective(ObjectiveConfig("pgd_at", centroids="learned")).centroids == "learned"
-    assert build_objective(ObjectiveConfig("pgd_at")).centroids is None
+    config = ObjectiveConfig("clustr_at", eps=EPS, likelihood_lambda=likelihood_lambda)
+    losses = _check(config, _clustered(), total)
+    assert ("likelihood" in losses.parts) == (likelihood_lambda > 0)
+    assert build_objective(config).centroids == "learned"
 
 
 def test_trades_starts_beside_the_image():
