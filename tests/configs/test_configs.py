@@ -26,6 +26,7 @@ from configs import (
     digits_ibp,
     digits_search,
     image_folder,
+    mnist_at,
     mnist_certified,
     mnist_ibp,
     robust,
@@ -35,6 +36,7 @@ from configs import (
 CONFIGS = {
     "digits": digits.get_config(),
     "digits_ibp": digits_ibp.get_config(),
+    "mnist_at": mnist_at.get_config(),
     "mnist_ibp": mnist_ibp.get_config(),
     "cifar100": cifar100.get_config(),
     "svhn_cropped": svhn_cropped.get_config(),
@@ -57,7 +59,8 @@ def test_every_config_is_an_experiment(config):
 
 
 @pytest.mark.parametrize(
-    "module", [digits, digits_ibp, mnist_ibp, cifar10, cifar100, svhn_cropped, image_folder]
+    "module",
+    [digits, digits_ibp, mnist_at, mnist_ibp, cifar10, cifar100, svhn_cropped, image_folder],
 )
 def test_every_field_has_a_comment_and_nothing_of_the_package_is_imported(module):
     text = Path(module.__file__).read_text()
