@@ -11,7 +11,10 @@ _OFFSET = -0.7  # in deviations: of MNIST, what is below 0.35 is black, above 0.
 
 
 def saturating_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.Model:
-    """`small_cnn` on clip(x - 0.7, 0, 1), x in standard deviations: for nearly binary images.
+    """`small_cnn` and a hidden layer on clip(x - 0.7, 0, 1): for nearly binary images.
+
+    x is in standard deviations. The hidden layer of `16 width` units, with batch normalisation
+    and ReLU, sees the whole image: strokes that an attacker thins out are judged by the rest.
 
     Whatever an attacker adds to a pixel that stays beyond either end is gone after the first
     layer, for the network and for its interval bounds alike. Robust networks for MNIST are known
@@ -25,13 +28,13 @@ def saturating_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.
         width: channels of the first convolution, at least 1.
 
     Returns:
-        A functional model; 8x8 images give embeddings of dimension `16 * width`.
+        A functional model; embeddings of dimension `16 * width`.
 
     Raises:
         ValueError: if an argument is outside the ranges above.
 
     Example:
-        >>> saturating_cnn((28, 28, 1)).output_shape  # (None, 6272)
+        >>> saturating_cnn((28, 28, 1)).output_shape  # (None, 512)
 
     Reference:
         Madry et al., arXiv 1706.06083, appendix C: what robust networks for MNIST learn.
@@ -46,4 +49,7 @@ def saturating_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.
         name="contrast",
     )
     x = Saturation(name="saturation")(contrast(inputs))
-    return keras.Model(inputs, small_cnn_embeddings(x, width), name="saturating_cnn")
+    x = small_cnn_embeddings(x, width)
+    x = layers.Dense(16 * width, use_bias=False, name="hidden")(x)
+    x = layers.BatchNormalization(name="hidden_normalisation")(x)
+    return keras.Model(inputs, layers.ReLU(name="hidden_relu")(x), name="saturating_cnn")
