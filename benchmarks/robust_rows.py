@@ -137,8 +137,8 @@ ROWS = {
         for weight in (0.0, 0.01, 0.03)
     },
     "clustr_at_2": Row("clustr_at", _CLOSE, steps=2),
-    "clustr_at_3": Row("clustr_at", _CLOSE, steps=3),
-    "pgd_at_2": Row("pgd_at", steps=2),
+    "clustr_at_4": Row("clustr_at", _CLOSE, steps=4),
+    "pgd_at_4": Row("pgd_at", steps=4),
     "clustr_free_40": Row("clustr_free", _SMALL_NEIGHBOURHOODS),
     "clustr_free_40_fast": Row("clustr_free", _SMALL_NEIGHBOURHOODS | _FAST),
 }
