@@ -33,7 +33,7 @@ def _config(field, value):
         ("clustering.clusters_per_class", 127, "must be at most 126, the size of the smallest"),
         ("dataset.name", "imagenet", "must be one of ['cifar10', 'cifar100', 'digits', 'image"),
         ("backbone.name", "vgg", "must be one of ['lipschitz_cnn', 'lipschitz_mlp', 'lip"),
-        ("objective.name", "magic", "must be one of ['clustr', 'clustr_at', 'clustr_certified', 'clustr_f"),
+        ("objective.name", "magic", "must be one of ['clustr', 'clustr_at', 'clustr_c"),
         ("evaluation.attack.norm", "l1", "must be one of ['l2', 'linf']"),
         ("training.strategy", "tpu", "must be one of ['default', 'mirrored', 'multi_worker']"),
     ],
