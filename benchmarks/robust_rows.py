@@ -84,6 +84,8 @@ ROWS = {
     # The same adversary and epochs on a dense layer: what is left is clustering's own.
     "trades_3": Row("trades", steps=3),
     "pgd_at_3": Row("pgd_at", steps=3),
+    "pgd_at_4": Row("pgd_at", steps=4),
+    "clustr_at_4": Row("clustr_at", _CLOSE, steps=4),
     # Ablation: fewer steps of the adversary and more epochs.
     "robust_1": Row("clustr_robust", _NEAR, steps=1),
     "robust_2": Row("clustr_robust", _NEAR, steps=2),
@@ -127,18 +129,6 @@ ROWS = {
     "free_at_40_fast": Row("free_at", _SMALL_BATCHES | _FAST),
     "fast_at_40_fast": Row("fast_at", _SMALL_BATCHES | _FAST),
     "clustr_at_40_fast": Row("clustr_at", _CLOSE | _SMALL_BATCHES | _FAST),
-    # Ablation: cross-entropy of attacked log-scores; K, likelihood, steps of the adversary.
-    "at_k1": Row("clustr_at", _CLOSE | _SMALL_BATCHES | _FAST | _K1),
-    **{
-        f"at_nll_{weight}": Row(
-            "clustr_at",
-            _LEARNED | _SMALL_BATCHES | _FAST | {"objective.likelihood_lambda": weight},
-        )
-        for weight in (0.0, 0.01, 0.03)
-    },
-    "clustr_at_2": Row("clustr_at", _CLOSE, steps=2),
-    "clustr_at_4": Row("clustr_at", _CLOSE, steps=4),
-    "pgd_at_4": Row("pgd_at", steps=4),
     "clustr_free_40": Row("clustr_free", _SMALL_NEIGHBOURHOODS),
     "clustr_free_40_fast": Row("clustr_free", _SMALL_NEIGHBOURHOODS | _FAST),
 }

@@ -1,10 +1,10 @@
 """Adversarial training of clusters: the cross-entropy of log-scores of attacked images."""
 
-from clustr_tf.objectives.adversary import build_adversary
+from dataclasses import replace
+
+from clustr_tf.objectives.fast_at import fast_at
 from clustr_tf.objectives.pgd_at import AdversarialTraining
 from clustr_tf.objectives.settings import ObjectiveSettings
-
-_STEP = 1.25  # of eps
 
 
 def clustr_at(config: ObjectiveSettings) -> AdversarialTraining:
@@ -25,6 +25,8 @@ def clustr_at(config: ObjectiveSettings) -> AdversarialTraining:
         Wong et al., arXiv 2001.03994, algorithm 3; Wan et al., arXiv 1803.02988, section 3.2
         (likelihood regularisation).
     """
-    return AdversarialTraining(
-        build_adversary(config, _STEP, 1), config.centroids or "learned", config.likelihood_lambda
+    return replace(
+        fast_at(config),
+        centroids=config.centroids or "learned",
+        likelihood_lambda=config.likelihood_lambda,
     )

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.consistency import kl_divergence
 from clustr_tf.objectives.likelihood import nearest_cluster_nll
+from clustr_tf.objectives.nominal import classification_losses
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveSettings
 
@@ -62,8 +62,7 @@ class ClustrRobust:
             classifier, classifier.log_scores, kl_divergence, images, clean, seed, progress
         )
         attacked = classifier.embed(companions, training=True)
-        xent = cross_entropy(labels=targets[:, 0], logits=clean)
-        losses = StepLosses(xent, xent, {"xent": tf.reduce_mean(xent)})
+        losses = classification_losses(clean, targets)
         inconsistency = kl_divergence(clean, classifier.log_scores(attacked))
         losses = losses.plus("consistency", self.weight, inconsistency)
         if self.likelihood_lambda:

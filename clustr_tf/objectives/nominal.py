@@ -31,24 +31,21 @@ class Nominal:
     ) -> StepLosses:
         """The cross-entropy of the batch; see `Objective.losses`."""
         del seed, progress
-        embeddings = classifier.embed(images, training=True)
-        return classification_losses(classifier, embeddings, targets)
+        scores = classifier.log_scores(classifier.embed(images, training=True))
+        return classification_losses(scores, targets)
 
 
-def classification_losses(
-    classifier: Classifier, embeddings: tf.Tensor, targets: tf.Tensor
-) -> StepLosses:
+def classification_losses(scores: tf.Tensor, targets: tf.Tensor) -> StepLosses:
     """Cross-entropies of a batch, as losses of a step.
 
     Args:
-        classifier: the model in training.
-        embeddings: `[batch, dim]` of its images, in training mode.
+        scores: `[batch, classes]`, logits or log-scores.
         targets: int64 `[batch, 2]` = (class, cluster).
 
     Returns:
         The losses.
     """
-    xent = cross_entropy(labels=targets[:, 0], logits=classifier.log_scores(embeddings))
+    xent = cross_entropy(labels=targets[:, 0], logits=scores)
     return StepLosses(xent, xent, {"xent": tf.reduce_mean(xent)})
 
 

@@ -44,7 +44,7 @@ class AdversarialTraining:
             classifier, classifier.log_scores, cross_entropy, images, targets[:, 0], seed, progress
         )
         attacked = classifier.embed(adversarial, training=True)
-        losses = classification_losses(classifier, attacked, targets)
+        losses = classification_losses(classifier.log_scores(attacked), targets)
         if not self.likelihood_lambda:
             return losses
         likelihood = nearest_cluster_nll(classifier.head, attacked, targets[:, 0])

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.consistency import kl_divergence
+from clustr_tf.objectives.nominal import classification_losses
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveSettings
 
@@ -43,8 +43,7 @@ class Trades:
             classifier, classifier.log_scores, kl_divergence, images, clean, seed, progress
         )
         perturbed = classifier.log_scores(classifier.embed(companions, training=True))
-        xent = cross_entropy(labels=targets[:, 0], logits=clean)
-        losses = StepLosses(xent, xent, {"xent": tf.reduce_mean(xent)})
+        losses = classification_losses(clean, targets)
         return losses.plus("consistency", self.weight, kl_divergence(clean, perturbed))
 
 

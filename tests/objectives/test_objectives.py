@@ -268,6 +268,7 @@ def test_adversarial_training_descends_at_the_adversary(name, step, steps):
         return reference.cross_entropy(adversarial @ weights @ DENSE, CLASSES)
 
     _check(ObjectiveConfig(name, eps=EPS), _dense(), total)
+    assert build_objective(ObjectiveConfig(name)).centroids is None
 
 
 @pytest.mark.parametrize("likelihood_lambda", [0.0, 0.25])
