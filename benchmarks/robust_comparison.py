@@ -29,7 +29,8 @@ _DATA = flags.DEFINE_enum("data", "digits", ["digits", "mnist", "cifar10"], "var
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "archive or folder of mnist and cifar10")
 _OUTPUT = flags.DEFINE_string("output", "runs/robust", "folder of the workdirs")
 _PASSES = flags.DEFINE_integer("passes", 480, "over the training images, of each run")
-_SEEDS = flags.DEFINE_integer("seeds", 2, "seeds of each row, from 0")
+_FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "of each row, to share seeds among machines")
+_SEEDS = flags.DEFINE_integer("seeds", 2, "seeds of each row, from the first on")
 _ROWS = flags.DEFINE_list("rows", list(ROWS), "which rows, in which order")
 _EXAMPLES = flags.DEFINE_integer("examples", None, "attacked test images; default: the config's")
 _TRAIN_ONLY = flags.DEFINE_bool("train_only", False, "held-out accuracies alone, nothing attacked")
@@ -39,12 +40,16 @@ _OPTIONS = flags.DEFINE_multi_string("option", [], "further flag of the training
 def main(arguments: list[str]) -> None:
     """Runs what is missing, seed by seed, and prints the table as Markdown."""
     del arguments
-    for seed in range(_SEEDS.value):
+    for seed in _seeds():
         for name in _ROWS.value:
             _trained(name, seed)
             if not _TRAIN_ONLY.value:
                 _attacked(name, seed)
     print(_held_out_table() if _TRAIN_ONLY.value else _table())
+
+
+def _seeds() -> range:
+    return range(_FIRST_SEED.value, _FIRST_SEED.value + _SEEDS.value)
 
 
 def _workdir(name: str, seed: int) -> Path:
@@ -106,11 +111,11 @@ def _table() -> str:
     ]
     for name in _ROWS.value:
         row = ROWS[name]
-        trained = [_trained(name, seed) for seed in range(_SEEDS.value)]
-        attacked = [_attacked(name, seed) for seed in range(_SEEDS.value)]
+        trained = [_trained(name, seed) for seed in _seeds()]
+        attacked = [_attacked(name, seed) for seed in _seeds()]
         worst = [found["worst_case_accuracy"] for found in attacked]
         low, high = wilson_interval(sum(worst) / len(worst), attacked[0]["examples"])
-        proved = [_proved(name, seed) for seed in range(_SEEDS.value)]
+        proved = [_proved(name, seed) for seed in _seeds()]
         gaps = [found["masking_gap"] for found in attacked]
         radii = [found.get("median_certified_radius_l2") for found in trained]
         cells = [
@@ -140,7 +145,7 @@ def _held_out_table() -> str:
     """Of the epoch that became the model, on held-out training images: what choices rest on."""
     lines = ["| method | epochs | held-out clean % | held-out PGD % |", "| --- " * 4 + "|"]
     for name in _ROWS.value:
-        chosen = [_chosen(_workdir(name, seed)) for seed in range(_SEEDS.value)]
+        chosen = [_chosen(_workdir(name, seed)) for seed in _seeds()]
         clean, robust = (
             cell([epoch[figure] for epoch in chosen], 100, 2)
             for figure in ("validation_accuracy", "pgd_accuracy")

@@ -54,6 +54,7 @@ _LAST = {"training.checkpoint": "last", "watch.attack.steps": 1}
 _LEARNED = {"clustering.temperature": 100.0}
 _CLOSE = _LEARNED | {"objective.likelihood_lambda": 0.003}
 _NEAR = _LEARNED | {"objective.likelihood_lambda": 0.3}
+_BALL = {"backbone.unit_ball": True}
 _REFRESHED = {"objective.centroids": "refreshed"}
 _K1 = {"clustering.clusters_per_class": 1}
 _SMALL_BATCHES = {"training.batch_size": 40}
@@ -129,6 +130,12 @@ ROWS = {
     "free_at_40_fast": Row("free_at", _SMALL_BATCHES | _FAST),
     "fast_at_40_fast": Row("fast_at", _SMALL_BATCHES | _FAST),
     "clustr_at_40_fast": Row("clustr_at", _CLOSE | _SMALL_BATCHES | _FAST),
+    # Embeddings in the unit ball, of clusters and of a dense layer.
+    "clustr_at_ball_4": Row("clustr_at", _CLOSE | _BALL, steps=4),
+    "pgd_at_ball_4": Row("pgd_at", _BALL, steps=4),
+    "clustr_at_ball_40_fast": Row("clustr_at", _CLOSE | _BALL | _SMALL_BATCHES | _FAST),
+    "fast_at_ball_40_fast": Row("fast_at", _BALL | _SMALL_BATCHES | _FAST),
+    "robust_ball_40_fast": Row("clustr_robust", _CLOSE | _BALL | _SMALL_BATCHES | _FAST),
     "clustr_free_40": Row("clustr_free", _SMALL_NEIGHBOURHOODS),
     "clustr_free_40_fast": Row("clustr_free", _SMALL_NEIGHBOURHOODS | _FAST),
 }

@@ -25,6 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
             "backbone": {
                 "name": "small_cnn",  # resnet18, {small,saturating}_cnn, lipschitz_{mlp,cnn,resnet}
                 "width": 32,  # channels of the first convolution
+                "unit_ball": False,  # True: embeddings are projected onto the unit ball
             },
             "clustering": {
                 "clusters_per_class": 2,  # K

@@ -10,6 +10,7 @@ from clustr_tf.backbones.lipschitz import lipschitz_cnn, lipschitz_mlp, lipschit
 from clustr_tf.backbones.resnet import resnet18
 from clustr_tf.backbones.saturating_cnn import saturating_cnn
 from clustr_tf.backbones.small_cnn import small_cnn
+from clustr_tf.layers import UnitBall
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ LIPSCHITZ_BACKBONES = frozenset(name for name, entry in BACKBONES.items() if ent
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """Which backbone and how wide.
+    """Which backbone, how wide, and where its embeddings lie.
 
     Raises:
         ValueError: if the name is not registered or the width is not positive.
@@ -47,6 +48,7 @@ class BackboneConfig:
 
     name: str  # a key of BACKBONES
     width: int  # channels of the first stage
+    unit_ball: bool = False  # whether embeddings are projected onto the unit ball
 
     def __post_init__(self) -> None:
         if self.name not in BACKBONES:
@@ -55,12 +57,15 @@ class BackboneConfig:
             raise ValueError(f"width must be at least 1. Received: {self.width}")
 
 
-def build_backbone(name: str, input_shape: tuple[int, int, int], **options: Any) -> keras.Model:
+def build_backbone(
+    name: str, input_shape: tuple[int, int, int], unit_ball: bool = False, **options: Any
+) -> keras.Model:
     """Builds the named backbone with fresh weights.
 
     Args:
         name: a key of `BACKBONES`.
         input_shape: (height, width, channels) of the standardised images.
+        unit_ball: whether `UnitBall` projects the embeddings, after everything else.
         **options: further arguments of that backbone, such as `width`.
 
     Returns:
@@ -79,4 +84,8 @@ def build_backbone(name: str, input_shape: tuple[int, int, int], **options: Any)
             f"input_shape must be (height, width, channels), each at least 1. "
             f"Received: {tuple(input_shape)}"
         )
-    return BACKBONES[name].build(tuple(input_shape), **options)
+    network = BACKBONES[name].build(tuple(input_shape), **options)
+    if not unit_ball:
+        return network
+    projected = UnitBall(name="unit_ball")(network.output)
+    return keras.Model(network.input, projected, name=network.name)

@@ -22,7 +22,8 @@ from clustr_tf.certificates.layer_checks import (
     check_relu,
     check_standardisation,
 )
-from clustr_tf.layers import Saturation
+from clustr_tf.certificates.rounding import gamma
+from clustr_tf.layers import Saturation, UnitBall
 
 
 @singledispatch
@@ -94,6 +95,25 @@ def _relu(layer: layers.ReLU, inputs: list[Box], roundoff: float) -> Box:
 def _saturation(layer: Saturation, inputs: list[Box], roundoff: float) -> Box:
     (box,) = inputs
     return box.ascended(lambda x: ops.clip(x, 0, 1))
+
+
+@interval_layer.register(UnitBall)
+def _unit_ball(layer: UnitBall, inputs: list[Box], roundoff: float) -> Box:
+    """Every entry over the norm of the box's nearest or farthest point, whichever is worse."""
+    (box,) = inputs
+
+    def divisor(point: Any) -> Any:
+        return ops.sqrt(ops.maximum(ops.sum(ops.square(point), axis=-1, keepdims=True), 1))
+
+    smallest = divisor(ops.relu(box.lower) + ops.relu(-box.upper))
+    largest = divisor(box.magnitude)
+    lower = box.lower / ops.where(box.lower < 0, smallest, largest)
+    upper = box.upper / ops.where(box.upper > 0, smallest, largest)
+    if roundoff:
+        # The sum of squares, its root and the quotient; then those of this box, in float64.
+        error = gamma(2 * (box.lower.shape[-1] + AFFINE_TERMS), roundoff)
+        lower, upper = lower - error * ops.abs(lower), upper + error * ops.abs(upper)
+    return Box(lower, upper)
 
 
 @interval_layer.register(layers.Activation)

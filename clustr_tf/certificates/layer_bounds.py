@@ -34,6 +34,7 @@ from clustr_tf.layers import (
     ScaledAveragePooling2D,
     ScaledResidualConv2D,
     SpaceToDepth,
+    UnitBall,
 )
 
 # What the two products, the factor and the difference of a residual add to the terms of its sums.
@@ -247,6 +248,15 @@ def _windows_per_input(layer: Any) -> int:
 def _scaled_average_pooling(layer: ScaledAveragePooling2D, input_shape: Shape) -> LayerBound:
     """A sum of n = size^2 values is at most sqrt(n) = size times their norm."""
     return LayerBound(gain=1.0, absolute_gain=1.0, terms=layer.size**2)
+
+
+@layer_bound.register(UnitBall)
+def _unit_ball(layer: UnitBall, input_shape: Shape) -> LayerBound:
+    """A projection onto a convex set brings no two points further apart; 0 stays where it is.
+
+    Rounding: the sum of squares, its root and the quotient err relatively, as a product would.
+    """
+    return LayerBound(gain=1.0, absolute_gain=1.0, terms=input_shape[-1] + AFFINE_TERMS)
 
 
 @layer_bound.register(ScaledResidualConv2D)

@@ -7,6 +7,7 @@ from clustr_tf.layers.max_min import MaxMin
 from clustr_tf.layers.orthogonal_dense import OrthogonalDense
 from clustr_tf.layers.saturation import Saturation
 from clustr_tf.layers.sll_conv2d import ScaledResidualConv2D, SLLConv2D
+from clustr_tf.layers.unit_ball import UnitBall
 
 __all__ = [
     "AOLConv2D",
@@ -18,4 +19,5 @@ __all__ = [
     "ScaledAveragePooling2D",
     "ScaledResidualConv2D",
     "SpaceToDepth",
+    "UnitBall",
 ]

@@ -92,7 +92,10 @@ def _build_backbone(experiment: Experiment, image_shape: tuple[int, int, int]) -
     keras.config.set_dtype_policy(experiment.training.precision)
     try:
         return build_backbone(
-            experiment.backbone.name, image_shape, width=experiment.backbone.width
+            experiment.backbone.name,
+            image_shape,
+            unit_ball=experiment.backbone.unit_ball,
+            width=experiment.backbone.width,
         )
     finally:
         keras.config.set_dtype_policy(usual)

@@ -37,6 +37,20 @@ def test_training_leaves_the_contrast_alone():
     np.testing.assert_array_equal(contrast.kernel, np.eye(3))
 
 
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_embeddings_can_be_projected_onto_the_unit_ball(name):
+    """With the weights of the other network, each embedding over the larger of its norm and 1."""
+    free = build_backbone(name, (8, 8, 1), width=2)
+    projected = build_backbone(name, (8, 8, 1), unit_ball=True, width=2)
+    free.set_weights([4 * weight for weight in free.get_weights()])  # embeddings outside the ball
+    projected.set_weights(free.get_weights())
+    images = 4 * np.random.default_rng(0).normal(size=(20, 8, 8, 1)).astype(np.float32)
+    embeddings = np.asarray(free(images))
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    assert norms.max() > 1
+    np.testing.assert_allclose(projected(images), embeddings / np.maximum(norms, 1), rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "input_shape", "options"),
     [

@@ -13,9 +13,10 @@ from clustr_tf.backbones import build_backbone
 from clustr_tf.certificates import certified_linf, embed_with_box, image_box, interval_radius
 from clustr_tf.certificates.boxes import Box
 from clustr_tf.certificates.interval import embedding_box
+from clustr_tf.certificates.interval_layers import interval_layer
 from clustr_tf.classifier import Classifier
 from clustr_tf.distances import squared_distances
-from clustr_tf.layers import ClusteringHead, Saturation
+from clustr_tf.layers import ClusteringHead, Saturation, UnitBall
 
 SHAPE = (6, 6, 2)
 
@@ -95,6 +96,33 @@ def test_what_saturates_has_no_width():
     box = embedding_box(network, pixels)
     np.testing.assert_allclose(box.lower, [[0.0, 0.0, 1.0]], atol=1e-5)
     np.testing.assert_allclose(box.upper, [[0.0, 1.0, 1.0]], atol=1e-5)
+
+
+def test_the_box_of_the_unit_ball_by_hand():
+    """[2, 3] x [-2, 6]: norms from |(2, 0)| = 2 to |(3, 6)| = sqrt(45); inside nothing changes.
+
+    2 / sqrt(45) <= y1 <= 3 / 2 and -2 / 2 <= y2 <= 6 / 2.
+    """
+    lower, upper = np.array([[2.0, -2.0], [0.1, -0.3]]), np.array([[3.0, 6.0], [0.2, 0.3]])
+    box = interval_layer(UnitBall(), [Box(lower, upper)], 0.0)
+    np.testing.assert_allclose(box.lower, [[2 / 45**0.5, -1.0], [0.1, -0.3]], rtol=1e-12)
+    np.testing.assert_allclose(box.upper, [[1.5, 3.0], [0.2, 0.3]], rtol=1e-12)
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.integers(0, 2**31), st.sampled_from([0.0, 0.1, 2.0]))
+def test_the_box_of_the_unit_ball_contains_float32_outputs(seed, radius):
+    rng = np.random.default_rng(seed)
+    centre = 2 * rng.normal(size=6)
+    moves = rng.uniform(-1, 1, (40, 6))
+    moves[20:] = np.sign(moves[20:])
+    points = (centre + radius * moves).astype("float32")
+    # Of the points as they were rounded.
+    around = Box(*(end(points.astype("float64"), axis=0)[None] for end in (np.min, np.max)))
+    box = interval_layer(UnitBall(), [around], 2.0**-24)
+    outputs = UnitBall()(points).numpy()
+    assert np.all(outputs >= box.lower.numpy())
+    assert np.all(outputs <= box.upper.numpy())
 
 
 def test_the_certificate_of_two_neurons_by_hand():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from clustr_tf.certificates import layer_bound
-from clustr_tf.layers import Saturation
+from clustr_tf.layers import Saturation, UnitBall
 
 
 def build(layer, shape, seed=0):
@@ -190,6 +190,20 @@ def test_exact_layers_change_no_distance_and_round_nothing(layer):
     before = np.linalg.norm((one - other).reshape(20, -1), axis=1)
     after = np.linalg.norm(respond(layer, one) - respond(layer, other), axis=1)
     assert np.all(after <= before * (1 + 1e-6))
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(size=st.integers(1, 200), log_scale=st.integers(-3, 3), seed=st.integers(0, 1000))
+def test_the_unit_ball_rounds_as_little_as_its_bound_says(size, log_scale, seed):
+    """float32 against float64, for vectors far inside, around and far outside the ball."""
+    bound = layer_bound(UnitBall(), (None, size))
+    assert (bound.gain, bound.absolute_gain, bound.offset) == (1, 1, 0)
+    vectors = np.random.default_rng(seed).normal(size=(20, size)) * 10.0**log_scale
+    vectors = vectors.astype("float32")
+    norms = np.linalg.norm(vectors.astype("float64"), axis=1, keepdims=True)
+    exact = vectors / np.maximum(norms, 1)
+    rounding = np.linalg.norm(respond(UnitBall(), vectors) - exact, axis=1)
+    assert np.all(rounding <= bound.terms * 2.0**-24 * norms[:, 0])
 
 
 @pytest.mark.parametrize(

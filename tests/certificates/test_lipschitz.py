@@ -177,8 +177,9 @@ def test_calling_a_network_elsewhere_changes_nothing():
 
 
 @pytest.mark.parametrize("name", ["small_cnn", "saturating_cnn", "resnet18"])
-def test_backbones_have_a_bound(name):
-    network = build_backbone(name, (16, 16, 3), width=4)
+@pytest.mark.parametrize("unit_ball", [False, True])
+def test_backbones_have_a_bound(name, unit_ball):
+    network = build_backbone(name, (16, 16, 3), unit_ball=unit_ball, width=4)
     bound = lipschitz_bound(network)
     one, other = np.random.default_rng(8).uniform(size=(2, 20, 16, 16, 3))
     change = np.linalg.norm(network(one) - network(other), axis=1)

@@ -12,10 +12,10 @@ from tests.layers.jacobian import singular_values
 RNG = np.random.default_rng(0)
 
 
-def _scrambled(name, shape, width):
+def _scrambled(name, shape, width, unit_ball=False):
     """A backbone whose free weights are far from where they began."""
     keras.utils.set_random_seed(1)
-    network = build_backbone(name, shape, width=width)
+    network = build_backbone(name, shape, unit_ball=unit_ball, width=width)
     network.set_weights(
         [weight + 0.2 * RNG.normal(size=weight.shape) for weight in network.get_weights()]
     )
@@ -23,8 +23,9 @@ def _scrambled(name, shape, width):
 
 
 @pytest.mark.parametrize("name", sorted(LIPSCHITZ_BACKBONES))
-def test_computes_what_the_network_computes(name):
-    network = _scrambled(name, (8, 8, 2), width=8)
+@pytest.mark.parametrize("unit_ball", [False, True])
+def test_computes_what_the_network_computes(name, unit_ball):
+    network = _scrambled(name, (8, 8, 2), 8, unit_ball)
     plain = plain_network(network)
     images = RNG.uniform(size=(4, 8, 8, 2)).astype(np.float32)
     expected = network(images).numpy()
@@ -37,8 +38,9 @@ def test_computes_what_the_network_computes(name):
 
 
 @pytest.mark.parametrize("name", sorted(LIPSCHITZ_BACKBONES))
-def test_the_proved_bound_is_about_1_and_holds(name):
-    plain = plain_network(_scrambled(name, (8, 8, 1), width=8))
+@pytest.mark.parametrize("unit_ball", [False, True])
+def test_the_proved_bound_is_about_1_and_holds(name, unit_ball):
+    plain = plain_network(_scrambled(name, (8, 8, 1), 8, unit_ball))
     bound = lipschitz_bound(plain)
     # Each of some ten layers is raised by 1e-9 for its own rounding, three times.
     assert 0.1 < bound.gain <= 1 + 1e-7

@@ -1,0 +1,35 @@
+"""Embeddings that cannot run away: the projection onto the unit ball."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("clustr_tf")
+class UnitBall(keras.layers.Layer):
+    """x / max(1, |x|), the nearest point of the l2 unit ball.
+
+    Beyond the ball, where the features of most networks are, this normalises. Distances between
+    embeddings are then at most 2, whatever the network learns: exp-scores of centroids in the ball
+    do not underflow while sigma^2 is above 0.03, and who attacks them is not fooled by a gradient
+    that is 0. Unlike x / |x| it is 1-Lipschitz, as every projection onto a convex set, so that
+    proofs pass through it.
+
+    Input and output shape: `[batch, ..., dim]`, finite values.
+
+    Example:
+        >>> UnitBall()([[3.0, 4.0], [0.3, 0.4]])  # [[0.6, 0.8], [0.3, 0.4]]
+
+    Reference:
+        Pang et al., arXiv 2002.08619 (hypersphere embedding: normalised features in adversarial
+        training of dense heads).
+    """
+
+    def call(self, embeddings: Any) -> Any:
+        squares = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
+        # The maximum before the root, whose gradient at 0 is infinite.
+        return embeddings / ops.sqrt(ops.maximum(squares, 1))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
