@@ -72,26 +72,29 @@ def _trained(name: str, seed: int) -> dict[str, float]:
 
 
 def _attacked(name: str, seed: int) -> dict[str, Any]:
-    return _measured(name, seed, "evaluate", "robustness.json")
+    return _measured(name, seed, "evaluate", "robustness.json", _EXAMPLES.value)
 
 
 def _proved(name: str, seed: int) -> float | None:
-    """Share of test images that interval bounds prove at eps, where they are trained for."""
+    """Share of the attacked images that interval bounds prove at eps, where trained for them."""
     if ROWS[name].method != "clustr_ibp":
         return None
-    certificates = _measured(name, seed, "certify", "certificates.json")
+    examples = _attacked(name, seed)["examples"]
+    certificates = _measured(name, seed, "certify", "certificates.json", examples)
     (proved,) = certificates["certified_accuracy_linf_by_intervals"]
     share: float = proved["accuracy"]
     return share
 
 
-def _measured(name: str, seed: int, command: str, file: str) -> dict[str, Any]:
+def _measured(
+    name: str, seed: int, command: str, file: str, examples: int | None
+) -> dict[str, Any]:
     """What a command has written into the workdir of a run, or now writes."""
     found = _workdir(name, seed) / file
     if not found.exists():
         flags_of_run = [f"--workdir={found.parent}"]
-        if _EXAMPLES.value:
-            flags_of_run.append(f"--examples={_EXAMPLES.value}")
+        if examples:
+            flags_of_run.append(f"--examples={examples}")
         subprocess.run(
             [sys.executable, "-m", f"clustr_tf.{command}", *flags_of_run],
             check=True,
