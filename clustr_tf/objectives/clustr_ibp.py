@@ -9,7 +9,7 @@ from clustr_tf.certificates import embed_with_box, image_box, log_score_margins,
 from clustr_tf.certificates.boxes import Box
 from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.clustr import Clustr
-from clustr_tf.objectives.likelihood import nearest_cluster_nll
+from clustr_tf.objectives.likelihood import with_likelihood
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveSettings
 from clustr_tf.objectives.warmup import warmed_up
@@ -68,10 +68,13 @@ class ClustrIbp:
         weight = warmed_up(self.interval_lambda, self.warmup, progress)
         total = (1 - weight) * clean + weight * worst
         parts = {"xent": tf.reduce_mean(clean), "worst_xent": tf.reduce_mean(worst)}
-        losses = StepLosses(total, total, parts)
-        if self.likelihood_lambda:
-            likelihood = nearest_cluster_nll(classifier.head, embeddings, labels)
-            losses = losses.plus("likelihood", self.likelihood_lambda, likelihood)
+        losses = with_likelihood(
+            StepLosses(total, total, parts),
+            self.likelihood_lambda,
+            classifier.head,
+            embeddings,
+            labels,
+        )
         if self.magnet_lambda == 0:
             return losses
         magnet = self.clustering.embedding_losses(classifier, embeddings, targets)

@@ -8,7 +8,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.adversary import Adversary, build_adversary
 from clustr_tf.objectives.clustr import Clustr
 from clustr_tf.objectives.consistency import kl_divergence
-from clustr_tf.objectives.likelihood import nearest_cluster_nll
+from clustr_tf.objectives.likelihood import with_likelihood
 from clustr_tf.objectives.nominal import classification_losses
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveSettings
@@ -65,9 +65,9 @@ class ClustrRobust:
         losses = classification_losses(clean, targets)
         inconsistency = kl_divergence(clean, classifier.log_scores(attacked))
         losses = losses.plus("consistency", self.weight, inconsistency)
-        if self.likelihood_lambda:
-            likelihood = nearest_cluster_nll(classifier.head, attacked, targets[:, 0])
-            losses = losses.plus("likelihood", self.likelihood_lambda, likelihood)
+        losses = with_likelihood(
+            losses, self.likelihood_lambda, classifier.head, attacked, targets[:, 0]
+        )
         if self.magnet_lambda:
             magnet = self.clustering.embedding_losses(classifier, attacked, targets)
             losses = losses.plus("magnet", self.magnet_lambda, magnet.total)

@@ -4,6 +4,34 @@ import tensorflow as tf
 
 from clustr_tf.distances import squared_distances
 from clustr_tf.layers import ClusteringHead
+from clustr_tf.objectives.objective import StepLosses
+
+
+def with_likelihood(
+    losses: StepLosses,
+    weight: float,
+    head: ClusteringHead,
+    embeddings: tf.Tensor,
+    labels: tf.Tensor,
+) -> StepLosses:
+    """Losses plus the weighted `nearest_cluster_nll`; as they are where the weight is 0.
+
+    Args:
+        losses: of the batch.
+        weight: of the likelihood, at least 0.
+        head: as for `nearest_cluster_nll`; of any kind where the weight is 0.
+        embeddings: likewise.
+        labels: likewise.
+
+    Returns:
+        The losses.
+
+    Example:
+        >>> losses = with_likelihood(losses, 0.003, classifier.head, embeddings, labels)
+    """
+    if not weight:
+        return losses
+    return losses.plus("likelihood", weight, nearest_cluster_nll(head, embeddings, labels))
 
 
 def nearest_cluster_nll(

@@ -7,7 +7,7 @@ import tensorflow as tf
 from clustr_tf.attacks import cross_entropy
 from clustr_tf.classifier import Classifier
 from clustr_tf.objectives.adversary import Adversary, build_adversary
-from clustr_tf.objectives.likelihood import nearest_cluster_nll
+from clustr_tf.objectives.likelihood import with_likelihood
 from clustr_tf.objectives.nominal import classification_losses
 from clustr_tf.objectives.objective import FreeTraining, StepLosses
 from clustr_tf.objectives.settings import ObjectiveSettings
@@ -45,10 +45,9 @@ class AdversarialTraining:
         )
         attacked = classifier.embed(adversarial, training=True)
         losses = classification_losses(classifier.log_scores(attacked), targets)
-        if not self.likelihood_lambda:
-            return losses
-        likelihood = nearest_cluster_nll(classifier.head, attacked, targets[:, 0])
-        return losses.plus("likelihood", self.likelihood_lambda, likelihood)
+        return with_likelihood(
+            losses, self.likelihood_lambda, classifier.head, attacked, targets[:, 0]
+        )
 
 
 def pgd_at(config: ObjectiveSettings) -> AdversarialTraining:
