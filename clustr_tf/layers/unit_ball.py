@@ -10,11 +10,11 @@ from keras import ops
 class UnitBall(keras.layers.Layer):
     """x / max(1, |x|), the nearest point of the l2 unit ball.
 
-    Beyond the ball, where the features of most networks are, this normalises. Distances between
-    embeddings are then at most 2, whatever the network learns: exp-scores of centroids in the ball
-    do not underflow while sigma^2 is above 0.03, and who attacks them is not fooled by a gradient
-    that is 0. Unlike x / |x| it is 1-Lipschitz, as every projection onto a convex set, so that
-    proofs pass through it.
+    The log-scores of clusters share the term -|z|^2 / (2 sigma^2), which no comparison of classes
+    sees: a network is free to let it fall until exp-scores underflow, and whoever attacks them is
+    fooled by a gradient that is 0. Here |z| is at most 1 and it cannot fall. Beyond the ball, where
+    the features of most networks are, this normalises. Unlike x / |x| it is 1-Lipschitz, as every
+    projection onto a convex set, so that proofs pass through it.
 
     Input and output shape: `[batch, ..., dim]`, finite values.
 
