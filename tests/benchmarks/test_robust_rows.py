@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.robust_rows import ROWS
 from clustr_tf.experiment import read_experiment
-from configs import robust
+from configs import mnist_at, mnist_ibp, robust
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,25 @@ def test_every_row_is_an_experiment(name, variant):
     if row.steps is not None:
         reach = objective.steps * objective.step_size
         assert reach == pytest.approx(1.5 * config.objective.eps, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("recommended", "name", "options"),
+    [
+        (
+            mnist_at,
+            "clustr_at_ball_4",
+            {"training.batch_size": 60, "objective.warmup": 0.5, "objective.eps": 0.33},
+        ),
+        (mnist_ibp, "ibp_slow", {"objective.warmup": 0.5, "watch.certified_linf": 0.3}),
+    ],
+    ids=["mnist_at", "mnist_ibp"],
+)
+def test_a_recommended_config_is_the_row_that_was_measured(recommended, name, options):
+    """With the 45 passes and the further flags that docs/results.md has for MNIST."""
+    config, row = robust.get_config("mnist"), ROWS[name]
+    config.update_from_flattened_dict(row.settings(config.objective.eps))
+    config.update_from_flattened_dict(options)
+    config.objective.name = row.method
+    config.training.epochs = row.epochs(45)
+    assert read_experiment(recommended.get_config().to_dict()) == read_experiment(config.to_dict())
