@@ -132,7 +132,6 @@ ROWS = {
     "clustr_at_40_fast": Row("clustr_at", _CLOSE | _SMALL_BATCHES | _FAST),
     # Embeddings in the unit ball, of clusters and of a dense layer.
     "clustr_at_ball_4": Row("clustr_at", _CLOSE | _BALL, steps=4),
-    "pgd_at_ball_4": Row("pgd_at", _BALL, steps=4),
     "clustr_at_ball_40_fast": Row("clustr_at", _CLOSE | _BALL | _SMALL_BATCHES | _FAST),
     "fast_at_ball_40_fast": Row("fast_at", _BALL | _SMALL_BATCHES | _FAST),
     "robust_ball_40_fast": Row("clustr_robust", _CLOSE | _BALL | _SMALL_BATCHES | _FAST),

@@ -24,6 +24,7 @@ from clustr_tf.certificates.layer_checks import (
 )
 from clustr_tf.certificates.rounding import gamma
 from clustr_tf.layers import Saturation, UnitBall
+from clustr_tf.layers.unit_ball import norm_beyond_unit
 
 
 @singledispatch
@@ -101,12 +102,8 @@ def _saturation(layer: Saturation, inputs: list[Box], roundoff: float) -> Box:
 def _unit_ball(layer: UnitBall, inputs: list[Box], roundoff: float) -> Box:
     """Every entry over the norm of the box's nearest or farthest point, whichever is worse."""
     (box,) = inputs
-
-    def divisor(point: Any) -> Any:
-        return ops.sqrt(ops.maximum(ops.sum(ops.square(point), axis=-1, keepdims=True), 1))
-
-    smallest = divisor(ops.relu(box.lower) + ops.relu(-box.upper))
-    largest = divisor(box.magnitude)
+    smallest = norm_beyond_unit(ops.relu(box.lower) + ops.relu(-box.upper))
+    largest = norm_beyond_unit(box.magnitude)
     lower = box.lower / ops.where(box.lower < 0, smallest, largest)
     upper = box.upper / ops.where(box.upper > 0, smallest, largest)
     if roundoff:

@@ -27,9 +27,24 @@ class UnitBall(keras.layers.Layer):
     """
 
     def call(self, embeddings: Any) -> Any:
-        squares = ops.sum(ops.square(embeddings), axis=-1, keepdims=True)
-        # The maximum before the root, whose gradient at 0 is infinite.
-        return embeddings / ops.sqrt(ops.maximum(squares, 1))
+        return embeddings / norm_beyond_unit(embeddings)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
+
+
+def norm_beyond_unit(points: Any) -> Any:
+    """max(1, |x|), differentiable at 0: what `UnitBall` divides by.
+
+    Args:
+        points: `[batch, ..., dim]`.
+
+    Returns:
+        `[batch, ..., 1]`.
+
+    Example:
+        >>> norm_beyond_unit([[3.0, 4.0], [0.3, 0.4]])  # [[5.0], [1.0]]
+    """
+    squares = ops.sum(ops.square(points), axis=-1, keepdims=True)
+    # The maximum before the root, whose gradient at 0 is infinite.
+    return ops.sqrt(ops.maximum(squares, 1))
