@@ -58,8 +58,9 @@ def map_embeddings(
         centroids = np.stack([embeddings[labels == label].mean(axis=0) for label in centre_labels])
     else:
         centre_labels = np.arange(len(centroids)) // (len(centroids) // num_classes)
-    # In float64 the last digits that change from run to run do not reach the figures.
-    projection = PCA(2).fit(np.asarray(centroids, np.float64))
+    # In float64 the last digits that change from run to run do not reach the figures. Left to
+    # itself, PCA draws random vectors for many dimensions, and the figures change with them.
+    projection = PCA(2, svd_solver="full").fit(np.asarray(centroids, np.float64))
     return EmbeddingMap(
         projection.transform(np.asarray(embeddings, np.float64)),
         projection.transform(np.asarray(centroids, np.float64)),
