@@ -34,8 +34,9 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
                 "image_size": placeholder(tuple),  # of image_folder only
             },
             "backbone": {
-                "name": "resnet18",  # resnet18, {small,saturating}_cnn, lipschitz_{mlp,cnn,resnet}
+                "name": "resnet18",  # a key of BACKBONES: docs/training.md lists them
                 "width": 16 if variant == "thin" else 64,  # 64 is the published network
+                "unit_ball": False,  # True: embeddings are projected onto the unit ball
             },
             "clustering": {
                 "clusters_per_class": 2,  # K

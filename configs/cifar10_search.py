@@ -8,12 +8,16 @@ about as long as ten whole trainings of 81 epochs. Several machines share the fo
 
 import ml_collections
 
-from configs import robust
+from configs import cifar10_at
+
+_CLUSTERED = {"field": "objective.name", "values": ("clustr_at", "clustr_robust")}
+_CONSISTENT = {"field": "objective.name", "values": ("clustr_robust", "trades")}
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings of every trial, and `search`."""
-    config = robust.get_config("full")
+    config = cifar10_at.get_config()
+    config.objective.likelihood_lambda = 0.0  # dense heads have none
     config.training.epochs = 81  # of a trial that came through every round
     config.search = {
         "algorithm": "hyperband",  # random, bayesian, hyperband
@@ -23,8 +27,9 @@ def get_config() -> ml_collections.ConfigDict:
         "factor": 3,  # one trial in so many is trained so many times as long
         "space": {  # low and high, or choices; when: only with these values of another field
             "objective": {
-                "name": {"choices": ("clustr_robust", "trades")},
-                "consistency_lambda": {"low": 2.0, "high": 12.0},
+                "name": {"choices": ("clustr_at", "clustr_robust", "pgd_at", "trades")},
+                "consistency_lambda": {"low": 2.0, "high": 12.0, "when": _CONSISTENT},
+                "likelihood_lambda": {"low": 0.0, "high": 0.03, "when": _CLUSTERED},
                 "steps": {"low": 3, "high": 10},
             },
             "clustering": {"clusters_per_class": {"choices": (1, 2, 4)}},

@@ -23,7 +23,7 @@ def get_config() -> ml_collections.ConfigDict:
                 "image_size": placeholder(tuple),  # of image_folder only
             },
             "backbone": {
-                "name": "small_cnn",  # resnet18, {small,saturating}_cnn, lipschitz_{mlp,cnn,resnet}
+                "name": "small_cnn",  # a key of BACKBONES: docs/training.md lists them
                 "width": 32,  # channels of the first convolution
                 "unit_ball": False,  # True: embeddings are projected onto the unit ball
             },

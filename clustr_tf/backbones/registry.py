@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ from clustr_tf.backbones.lipschitz import lipschitz_cnn, lipschitz_mlp, lipschit
 from clustr_tf.backbones.resnet import resnet18
 from clustr_tf.backbones.saturating_cnn import saturating_cnn
 from clustr_tf.backbones.small_cnn import small_cnn
+from clustr_tf.backbones.wide_resnet import wide_resnet
 from clustr_tf.layers import UnitBall
 
 
@@ -34,6 +36,8 @@ BACKBONES: dict[str, Backbone] = {
     "resnet18": Backbone(resnet18),
     "saturating_cnn": Backbone(saturating_cnn),
     "small_cnn": Backbone(small_cnn),
+    "wide_resnet28": Backbone(partial(wide_resnet, depth=28)),
+    "wide_resnet34": Backbone(partial(wide_resnet, depth=34)),
 }
 LIPSCHITZ_BACKBONES = frozenset(name for name, entry in BACKBONES.items() if entry.is_lipschitz)
 

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 # PyTorch's batch normalisation: epsilon 1e-5, running averages move by 0.1.
-_NORMALISATION = {"epsilon": 1e-5, "momentum": 0.9}
+NORMALISATION = {"epsilon": 1e-5, "momentum": 0.9}
 _BLOCKS_PER_STAGE = (2, 2, 2, 2)
 
 
@@ -66,4 +66,4 @@ def _convolution(
     if kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_padding")(x)
     x = layers.Conv2D(filters, kernel_size, stride, use_bias=False, name=f"{name}_convolution")(x)
-    return layers.BatchNormalization(name=f"{name}_normalisation", **_NORMALISATION)(x)
+    return layers.BatchNormalization(name=f"{name}_normalisation", **NORMALISATION)(x)

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.robust_rows import ROWS
 from clustr_tf.experiment import read_experiment
-from configs import mnist_at, mnist_ibp, robust
+from configs import cifar10_at, mnist_at, mnist_ibp, robust
 
 
 @pytest.mark.parametrize(
@@ -49,22 +49,39 @@ def test_every_row_is_an_experiment(name, variant):
 
 
 @pytest.mark.parametrize(
-    ("recommended", "name", "options"),
+    ("recommended", "data", "passes", "name", "options"),
     [
         (
-            mnist_at,
+            mnist_at.get_config(),
+            "mnist",
+            45,
             "clustr_at_ball_4",
             {"training.batch_size": 60, "objective.warmup": 0.5, "objective.eps": 0.33},
         ),
-        (mnist_ibp, "ibp_slow", {"objective.warmup": 0.5, "watch.certified_linf": 0.3}),
+        (
+            mnist_ibp.get_config(),
+            "mnist",
+            45,
+            "ibp_slow",
+            {"objective.warmup": 0.5, "watch.certified_linf": 0.3},
+        ),
+        (
+            cifar10_at.get_config("thin"),
+            "cifar10",
+            16,
+            "clustr_at_ball_40_fast",
+            {"clustering.temperature": 10.0},
+        ),
     ],
-    ids=["mnist_at", "mnist_ibp"],
+    ids=["mnist_at", "mnist_ibp", "cifar10_at"],
 )
-def test_a_recommended_config_is_the_row_that_was_measured(recommended, name, options):
-    """With the 45 passes and the further flags that docs/results.md has for MNIST."""
-    config, row = robust.get_config("mnist"), ROWS[name]
+def test_a_recommended_config_is_the_row_that_was_measured(
+    recommended, data, passes, name, options
+):
+    """With the passes and the further flags that docs/results.md has."""
+    config, row = robust.get_config(data), ROWS[name]
     config.update_from_flattened_dict(row.settings(config.objective.eps))
     config.update_from_flattened_dict(options)
     config.objective.name = row.method
-    config.training.epochs = row.epochs(45)
-    assert read_experiment(recommended.get_config().to_dict()) == read_experiment(config.to_dict())
+    config.training.epochs = row.epochs(passes)
+    assert read_experiment(recommended.to_dict()) == read_experiment(config.to_dict())

@@ -176,7 +176,7 @@ def test_calling_a_network_elsewhere_changes_nothing():
     assert lipschitz_bound(another) == bound
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "saturating_cnn", "resnet18"])
+@pytest.mark.parametrize("name", ["small_cnn", "saturating_cnn", "resnet18", "wide_resnet28"])
 @pytest.mark.parametrize("unit_ball", [False, True])
 def test_backbones_have_a_bound(name, unit_ball):
     network = build_backbone(name, (16, 16, 3), unit_ball=unit_ball, width=4)
