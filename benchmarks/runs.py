@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def finished_run(workdir: Path, *flags: str) -> dict[str, float]:
@@ -23,6 +24,31 @@ def finished_run(workdir: Path, *flags: str) -> dict[str, float]:
         command = [sys.executable, "-m", "clustr_tf.train", f"--workdir={workdir}", *flags]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     values: dict[str, float] = json.loads(summary.read_text(encoding="utf-8"))
+    return values
+
+
+def measured(workdir: Path, command: str, file: str, examples: int | None) -> dict[str, Any]:
+    """What a command has written about a run, or now writes.
+
+    Args:
+        workdir: of the run.
+        command: evaluate or certify.
+        file: the JSON file that it writes into the workdir.
+        examples: test images that it has to be about; None: any number, the config's if it is now
+            written.
+
+    Returns:
+        What the file holds.
+    """
+    found = workdir / file
+    if found.exists():
+        known: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+        if examples in (None, known["examples"]):
+            return known
+    flags = [f"--workdir={workdir}", *([f"--examples={examples}"] if examples else [])]
+    command_line = [sys.executable, "-m", f"clustr_tf.{command}", *flags]
+    subprocess.run(command_line, check=True, stdout=subprocess.DEVNULL)
+    values: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
     return values
 
 
