@@ -3,7 +3,8 @@
     python -m benchmarks.robust_curves --runs=runs/robust/digits,runs/robust/digits_120 \
         --rows=clustr_ibp,clustr_free,free_at,trades_3 --figure=docs/images/robust_curves.png
 
-Lines: held-out PGD accuracy after every epoch of the runs in the first folder, mean of the seeds.
+Lines: held-out PGD accuracy after every epoch of the runs in the first folder that has the row,
+mean of the seeds.
 Dots: accuracy in the worst case of all attacks on test images, one a run of any folder (a folder a
 budget), which the command prints as a table too.
 """
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> None:
     print("| method | passes an image | worst case % |\n| --- | --- | --- |")
     for number, name in enumerate(_ROWS.value):
         color = f"C{number}"
-        passes, accuracies = held_out_curve(folders[0], name)
+        passes, accuracies = held_out_curve(folders, name)
         axes.plot(passes, 100 * accuracies, color=color, label=name, linewidth=1)
         dots = worst_cases(folders, name)
         axes.scatter(*zip(*dots, strict=True), color=color, zorder=3)
@@ -49,9 +50,16 @@ def main(arguments: list[str]) -> None:
         figure.savefig(temporary, format="png")
 
 
-def held_out_curve(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """(passes, held-out PGD accuracy in [0, 1]) after every epoch, the mean of a row's seeds."""
-    histories = [read_metrics(workdir / "metrics.csv") for workdir in _workdirs(folder, name)]
+def held_out_curve(folders: list[Path], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """(passes, held-out PGD accuracy in [0, 1]) after every epoch, the mean of a row's seeds.
+
+    Raises:
+        ValueError: if no folder has a finished run of the row.
+    """
+    workdirs = next(filter(None, (_workdirs(folder, name) for folder in folders)), None)
+    if workdirs is None:
+        raise ValueError(f"rows must be trained in one of the folders. Received: {name!r}")
+    histories = [read_metrics(workdir / "metrics.csv") for workdir in workdirs]
     accuracies = np.mean([[row["pgd_accuracy"] for row in history] for history in histories], 0)
     return ROWS[name].cost * np.arange(1, len(accuracies) + 1), accuracies
 
