@@ -23,32 +23,30 @@ def finished_run(workdir: Path, *flags: str) -> dict[str, float]:
     if not summary.exists():
         command = [sys.executable, "-m", "clustr_tf.train", f"--workdir={workdir}", *flags]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    values: dict[str, float] = json.loads(summary.read_text(encoding="utf-8"))
-    return values
+    return _values(summary)
 
 
-def measured(workdir: Path, command: str, file: str, examples: int | None) -> dict[str, Any]:
+def measured(workdir: Path, command: str, file: str, examples: int) -> dict[str, Any]:
     """What a command has written about a run, or now writes.
 
     Args:
         workdir: of the run.
         command: evaluate or certify.
         file: the JSON file that it writes into the workdir.
-        examples: test images that it has to be about; None: any number, the config's if it is now
-            written.
+        examples: test images that it has to be about; not more than there are.
 
     Returns:
         What the file holds.
     """
-    found = workdir / file
-    if found.exists():
-        known: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
-        if examples in (None, known["examples"]):
-            return known
-    flags = [f"--workdir={workdir}", *([f"--examples={examples}"] if examples else [])]
-    command_line = [sys.executable, "-m", f"clustr_tf.{command}", *flags]
-    subprocess.run(command_line, check=True, stdout=subprocess.DEVNULL)
-    values: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+    if not (workdir / file).exists() or _values(workdir / file)["examples"] != examples:
+        flags = (f"--workdir={workdir}", f"--examples={examples}")
+        command_line = [sys.executable, "-m", f"clustr_tf.{command}", *flags]
+        subprocess.run(command_line, check=True, stdout=subprocess.DEVNULL)
+    return _values(workdir / file)
+
+
+def _values(file: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return values
 
 

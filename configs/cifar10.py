@@ -22,7 +22,7 @@ _VARIANTS = ("default", "published", "thin")
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     """The settings of a variant; a field is overridden as --config.section.field=value."""
     if variant not in _VARIANTS:
-        raise ValueError(f"the variant must be one of {', '.join(_VARIANTS)}; got {variant!r}")
+        raise ValueError(f"variant must be one of {', '.join(_VARIANTS)}. Received: {variant!r}")
     return ml_collections.ConfigDict(
         {
             "dataset": {

@@ -5,7 +5,7 @@ the settings are ours. Variants: `default` is ResNet-18 and `wide` WRN-28-10, bo
 of eps / 4 and 100 epochs of CIFAR-10 from TensorFlow Datasets: made for GPUs and not run yet, see
 docs/robust_training.md for what is expected. `thin` is the row `clustr_at_ball_40_fast` of
 benchmarks/robust_comparison.py with temperature 10: ResNet-18 of width 8, one step, eight epochs of
-about two minutes each on one CPU core; its data are an archive or folder of images, see
+two to four minutes each on one CPU core; its data are an archive or folder of images, see
 docs/data.md, its figures in docs/results.md.
 
     python -m clustr_tf.train --config=configs/cifar10_at.py --workdir=runs/cifar10_at
@@ -24,7 +24,7 @@ _VARIANTS = ("default", "wide", "thin")
 def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     """The settings of a variant; a field is overridden as --config.section.field=value."""
     if variant not in _VARIANTS:
-        raise ValueError(f"the variant must be one of {', '.join(_VARIANTS)}; got {variant!r}")
+        raise ValueError(f"variant must be one of {', '.join(_VARIANTS)}. Received: {variant!r}")
     config = robust.get_config("cifar10")
     config.backbone.unit_ball = True  # what is attacked through exp-scores falls as well
     config.clustering.temperature = 10.0  # sigma^2 of an untrained network is far too small

@@ -30,9 +30,9 @@ def get_config() -> ml_collections.ConfigDict:
                 "name": {"choices": ("clustr_at", "clustr_robust", "pgd_at", "trades")},
                 "consistency_lambda": {"low": 2.0, "high": 12.0, "when": _CONSISTENT},
                 "likelihood_lambda": {"low": 0.0, "high": 0.03, "when": _CLUSTERED},
-                "steps": {"low": 3, "high": 10},
+                "steps": {"low": 6, "high": 10},  # of eps / 4: they reach the rim
             },
-            "clustering": {"clusters_per_class": {"choices": (1, 2, 4)}},
+            "clustering": {"clusters_per_class": {"choices": (1, 2, 4), "when": _CLUSTERED}},
             "optimizer": {"learning_rate": {"low": 3e-4, "high": 3e-3, "sampling": "log"}},
         },
     }

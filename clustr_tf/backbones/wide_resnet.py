@@ -22,7 +22,8 @@ def wide_resnet(
     Args:
         input_shape: (height, width, channels), height and width at least 4.
         width: channels of the first stage: 160 is a widening factor of 10; at least 1.
-        depth: convolutions on the longest way, with the linear layer: 10, 16, 22, 28, 34, ...
+        depth: convolutions in all, the stem and three shortcuts among them: 6n + 4 for n blocks a
+            stage: 10, 16, 22, 28, 34, ...
 
     Returns:
         A functional model, images `[batch, H, W, C]` -> embeddings `[batch, 4 * width]`.

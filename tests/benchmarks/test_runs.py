@@ -6,7 +6,7 @@ from benchmarks import runs
 
 
 def test_another_number_of_images_is_measured_again(tmp_path, monkeypatch):
-    """100 images are asked for twice, and any number once, where a file about 400 lies."""
+    """100 images are asked for twice, where a file about 400 lies."""
     file, asked = tmp_path / "robustness.json", []
     file.write_text(json.dumps({"examples": 400}))
 
@@ -15,7 +15,7 @@ def test_another_number_of_images_is_measured_again(tmp_path, monkeypatch):
         file.write_text(json.dumps({"examples": 100}))
 
     monkeypatch.setattr(runs.subprocess, "run", measure)
-    for examples, found in [(None, 400), (400, 400), (100, 100), (100, 100), (None, 100)]:
+    for examples in (400, 100, 100):
         values = runs.measured(tmp_path, "evaluate", "robustness.json", examples)
-        assert values == {"examples": found}
+        assert values == {"examples": examples}
     assert asked == [["-m", "clustr_tf.evaluate", f"--workdir={tmp_path}", "--examples=100"]]

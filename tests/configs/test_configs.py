@@ -16,6 +16,7 @@ from clustr_tf.training.building import build_classifier
 from clustr_tf.training.distribution import Replicas
 from clustr_tf.training.step import build_step
 from clustr_tf.tuning.request import read_request
+from clustr_tf.tuning.space import Range
 from configs import (
     cifar10,
     cifar10_at,
@@ -59,7 +60,10 @@ def test_every_config_is_an_experiment(config):
 
 @pytest.mark.parametrize(
     "module",
-    [digits, digits_ibp, mnist_at, mnist_ibp, cifar10, cifar100, svhn_cropped, image_folder],
+    [
+        *(digits, digits_ibp, mnist_at, mnist_ibp),
+        *(cifar10, cifar10_at, cifar100, svhn_cropped, image_folder),
+    ],
 )
 def test_every_field_has_a_comment_and_nothing_of_the_package_is_imported(module):
     text = Path(module.__file__).read_text()
@@ -99,8 +103,21 @@ def test_an_unknown_variant_is_refused(module, variants):
     ("name", "batch"), [("default", 24), ("cifar10_at default", 2), ("cifar10_at wide", 1)]
 )
 def test_a_full_size_config_trains_one_step(name, batch):
-    """Random images of CIFAR's shape: the loss is finite, weights move."""
-    experiment = read_experiment(CONFIGS[name].to_dict())
+    """Without XLA, which takes longer to compile so much for a CPU than the step."""
+    _train_one_step(CONFIGS[name], batch, jit_compile=False)
+
+
+@pytest.mark.slow
+def test_a_step_of_a_config_for_gpus_compiles_with_xla():
+    """On a small network, which a CPU compiles in seconds."""
+    config = cifar10_at.get_config()
+    config.backbone.update(name="small_cnn", width=2)
+    _train_one_step(config, batch=4, jit_compile=config.training.jit_compile)
+
+
+def _train_one_step(config, batch, jit_compile):
+    """On random images of CIFAR's shape: the losses are finite and weights move."""
+    experiment = read_experiment(config.to_dict())
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (200, 32, 32, 3), np.uint8)
     labels = np.arange(200) % 10
@@ -127,7 +144,7 @@ def test_a_full_size_config_trains_one_step(name, batch):
         optimizer,
         lambda batch, seed: batch,
         Replicas(tf.distribute.get_strategy()),
-        jit_compile=False,  # XLA, which they have for GPUs, takes longer to compile than to run
+        jit_compile,
     )
     before = keras.ops.convert_to_numpy(classifier.trainable_variables[0]).copy()
     targets = np.stack([labels, 2 * labels + np.arange(200) // 10 % 2], axis=1)[:batch]
@@ -153,12 +170,12 @@ def test_searches_are_experiments_with_a_space(module):
 
 @pytest.mark.parametrize("module", [digits_search, cifar10_search])
 def test_every_method_of_a_search_takes_what_is_drawn_with_it(module):
-    """The least of every range and the first choice, where their conditions are met."""
+    """The most of every range and the last choice, where their conditions are met."""
     request = read_request(module.get_config().to_dict(), None)
     (methods,) = [field for field in request.fields if field.name == "objective.name"]
     for method in methods.values:
         drawn = {
-            field.name: field.examples[0]
+            field.name: field.high if isinstance(field, Range) else field.values[-1]
             for field in request.fields
             if field.when is None or method in field.when.values
         }
