@@ -2,7 +2,7 @@
 
 Source: the objective of Madry et al., arXiv 1706.06083, on log-scores of clusters in the unit ball;
 the settings are ours, those of the row `clustr_at_ball_4` of benchmarks/robust_comparison.py. Data:
-an archive or folder of images, see docs/data.md. Cost: nine epochs of under two minutes each on one
+an archive or folder of images, see docs/data.md. Cost: nine epochs of about two minutes each on one
 CPU core. Expected: docs/results.md.
 
     python -m clustr_tf.train --config=configs/mnist_at.py --workdir=runs/mnist_at \
