@@ -9,9 +9,7 @@ Dots: accuracy in the worst case of all attacks on test images, one a run of any
 budget), which the command prints as a table too.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -19,6 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from benchmarks.robust_rows import ROWS
+from benchmarks.runs import read_values
 from clustr_tf.files import replacing
 from clustr_tf.training.metrics import read_metrics
 
@@ -68,8 +67,8 @@ def worst_cases(folders: list[Path], name: str) -> list[tuple[int, float]]:
     """(passes, worst-case accuracy in per cent) of every attacked run of a row, cheapest first."""
     return sorted(
         (
-            ROWS[name].cost * _values(workdir / "config.json")["training"]["epochs"],
-            100 * _values(workdir / "robustness.json")["worst_case_accuracy"],
+            ROWS[name].cost * read_values(workdir / "config.json")["training"]["epochs"],
+            100 * read_values(workdir / "robustness.json")["worst_case_accuracy"],
         )
         for folder in folders
         for workdir in _workdirs(folder, name)
@@ -81,11 +80,6 @@ def _workdirs(folder: Path, name: str) -> list[Path]:
     """Of the seeds that are done."""
     found = sorted(folder.glob(f"{name}-[0-9]"))
     return [workdir for workdir in found if (workdir / "summary.json").exists()]
-
-
-def _values(file: Path) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return values
 
 
 if __name__ == "__main__":

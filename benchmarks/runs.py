@@ -23,7 +23,7 @@ def finished_run(workdir: Path, *flags: str) -> dict[str, float]:
     if not summary.exists():
         command = [sys.executable, "-m", "clustr_tf.train", f"--workdir={workdir}", *flags]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return _values(summary)
+    return read_values(summary)
 
 
 def measured(workdir: Path, command: str, file: str, examples: int) -> dict[str, Any]:
@@ -38,14 +38,15 @@ def measured(workdir: Path, command: str, file: str, examples: int) -> dict[str,
     Returns:
         What the file holds.
     """
-    if not (workdir / file).exists() or _values(workdir / file)["examples"] != examples:
+    if not (workdir / file).exists() or read_values(workdir / file)["examples"] != examples:
         flags = (f"--workdir={workdir}", f"--examples={examples}")
         command_line = [sys.executable, "-m", f"clustr_tf.{command}", *flags]
         subprocess.run(command_line, check=True, stdout=subprocess.DEVNULL)
-    return _values(workdir / file)
+    return read_values(workdir / file)
 
 
-def _values(file: Path) -> dict[str, Any]:
+def read_values(file: Path) -> dict[str, Any]:
+    """What a JSON file holds."""
     values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return values
 

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 # PyTorch's batch normalisation: epsilon 1e-5, running averages move by 0.1.
-NORMALISATION = {"epsilon": 1e-5, "momentum": 0.9}
+_NORMALISATION = {"epsilon": 1e-5, "momentum": 0.9}
 _BLOCKS_PER_STAGE = (2, 2, 2, 2)
 
 
@@ -36,7 +36,7 @@ def resnet18(input_shape: tuple[int, int, int], width: int = 64) -> keras.Model:
     if width < 1:
         raise ValueError(f"width must be at least 1. Received: {width}")
     inputs = keras.Input(input_shape, name="standardised_images")
-    x = _convolution(inputs, width, stride=1, name="stem")
+    x = _normalised_convolution(inputs, width, stride=1, name="stem")
     x = layers.ReLU(name="stem_relu")(x)
     for stage, blocks in enumerate(_BLOCKS_PER_STAGE):
         for block in range(blocks):
@@ -49,21 +49,34 @@ def resnet18(input_shape: tuple[int, int, int], width: int = 64) -> keras.Model:
 def _basic_block(
     inputs: keras.KerasTensor, filters: int, stride: int, name: str
 ) -> keras.KerasTensor:
-    x = _convolution(inputs, filters, stride, name=f"{name}_1")
+    x = _normalised_convolution(inputs, filters, stride, name=f"{name}_1")
     x = layers.ReLU(name=f"{name}_1_relu")(x)
-    x = _convolution(x, filters, stride=1, name=f"{name}_2")
+    x = _normalised_convolution(x, filters, stride=1, name=f"{name}_2")
     shortcut = inputs
     if stride != 1 or inputs.shape[-1] != filters:
-        shortcut = _convolution(inputs, filters, stride, kernel_size=1, name=f"{name}_shortcut")
+        shortcut = _normalised_convolution(
+            inputs, filters, stride, kernel_size=1, name=f"{name}_shortcut"
+        )
     x = layers.Add(name=f"{name}_add")([x, shortcut])
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _convolution(
+def _normalised_convolution(
     x: keras.KerasTensor, filters: int, stride: int, name: str, kernel_size: int = 3
 ) -> keras.KerasTensor:
-    """Convolution without bias, symmetric zero padding, then batch normalisation."""
+    return normalisation(convolution(x, filters, stride, name, kernel_size), name)
+
+
+def convolution(
+    x: keras.KerasTensor, filters: int, stride: int, name: str, kernel_size: int = 3
+) -> keras.KerasTensor:
+    """Convolution without bias, symmetric zero padding; the layers' names begin with `name`."""
     if kernel_size > 1:
         x = layers.ZeroPadding2D(kernel_size // 2, name=f"{name}_padding")(x)
-    x = layers.Conv2D(filters, kernel_size, stride, use_bias=False, name=f"{name}_convolution")(x)
-    return layers.BatchNormalization(name=f"{name}_normalisation", **NORMALISATION)(x)
+    name = f"{name}_convolution"
+    return layers.Conv2D(filters, kernel_size, stride, use_bias=False, name=name)(x)
+
+
+def normalisation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
+    """Batch normalisation as in PyTorch; the layer's name begins with `name`."""
+    return layers.BatchNormalization(name=f"{name}_normalisation", **_NORMALISATION)(x)

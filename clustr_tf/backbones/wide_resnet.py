@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from clustr_tf.backbones.resnet import NORMALISATION
+from clustr_tf.backbones.resnet import convolution, normalisation
 
 _STEM = 16  # channels, whatever the width
 _STAGES = 3
@@ -44,7 +44,7 @@ def wide_resnet(
     if depth < 10 or depth % 6 != 4:
         raise ValueError(f"depth must be one of 10, 16, 22, 28, 34, ... Received: {depth}")
     inputs = keras.Input(input_shape, name="standardised_images")
-    x = _convolution(inputs, _STEM, stride=1, name="stem")
+    x = convolution(inputs, _STEM, stride=1, name="stem")
     for stage in range(_STAGES):
         for block in range((depth - 4) // 6):
             stride = 2 if stage > 0 and block == 0 else 1
@@ -56,9 +56,9 @@ def wide_resnet(
 
 def _block(inputs: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
     activated = _activation(inputs, name=f"{name}_1")
-    x = _convolution(activated, filters, stride, name=f"{name}_1")
+    x = convolution(activated, filters, stride, name=f"{name}_1")
     x = _activation(x, name=f"{name}_2")
-    x = _convolution(x, filters, stride=1, name=f"{name}_2")
+    x = convolution(x, filters, stride=1, name=f"{name}_2")
     shortcut = inputs
     if inputs.shape[-1] != filters:
         shortcut = layers.Conv2D(filters, 1, stride, use_bias=False, name=f"{name}_shortcut")(
@@ -68,11 +68,4 @@ def _block(inputs: keras.KerasTensor, filters: int, stride: int, name: str) -> k
 
 
 def _activation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
-    x = layers.BatchNormalization(name=f"{name}_normalisation", **NORMALISATION)(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _convolution(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
-    """3x3 without bias, symmetric zero padding."""
-    x = layers.ZeroPadding2D(1, name=f"{name}_padding")(x)
-    return layers.Conv2D(filters, 3, stride, use_bias=False, name=f"{name}_convolution")(x)
+    return layers.ReLU(name=f"{name}_relu")(normalisation(x, name))
