@@ -137,4 +137,8 @@ ROWS = {
     "robust_ball_40_fast": Row("clustr_robust", _CLOSE | _BALL | _SMALL_BATCHES | _FAST),
     "clustr_free_40": Row("clustr_free", _SMALL_NEIGHBOURHOODS),
     "clustr_free_40_fast": Row("clustr_free", _SMALL_NEIGHBOURHOODS | _FAST),
+    "clustr_free_ball": Row("clustr_free", _BALL),
+    "clustr_free_ball_40": Row("clustr_free", _BALL | _SMALL_NEIGHBOURHOODS),
+    "clustr_free_ball_40_fast": Row("clustr_free", _BALL | _SMALL_NEIGHBOURHOODS | _FAST),
+    "free_at_ball_40_fast": Row("free_at", _BALL | _SMALL_BATCHES | _FAST),
 }
