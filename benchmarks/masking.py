@@ -1,6 +1,7 @@
 """The published failure in small: which attacks a clustering head fools, and which it does not.
 
-    python -m benchmarks.masking --workdir=runs/digits
+    python -m clustr_tf.train --config=configs/digits.py:plain --workdir=runs/plain
+    python -m benchmarks.masking --workdir=runs/plain
     python -m benchmarks.masking --workdir=runs/cifar_thin --examples=200
 
 Attacks a finished ClusTR model as it is, and with sigma^2 divided by 300. That changes hardly any
@@ -23,7 +24,7 @@ from clustr_tf.evaluation.memory import Memory
 from clustr_tf.evaluation.suite import ENSEMBLE, Target, build_stages
 from clustr_tf.workdir import Workdir
 
-_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "a finished run with a clustering head")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/plain", "a finished run with a clustering head")
 _EXAMPLES = flags.DEFINE_integer("examples", 360, "the first so many test images")
 _DIVISORS = (1, 300)
 _LOSSES = ("ce", "margin", "dlr")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.methods --output=runs/methods
 
-Each run is `python -m clustr_tf.train` with the default config but for method and seed. Finished
-runs are not repeated, unfinished ones are resumed. Prints the table of docs/results.md.
+Each run has configs/digits.py:plain but for method and seed. Finished runs are not repeated,
+unfinished ones are resumed. Prints the table of docs/results.md.
 """
 
 from pathlib import Path
@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> None:
         runs = [
             finished_run(
                 Path(_OUTPUT.value) / f"{method}-{seed}",
+                "--config=configs/digits.py:plain",
                 f"--config.objective.name={method}",
                 f"--config.training.seed={seed}",
                 *_OPTIONS.value,

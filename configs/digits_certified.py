@@ -15,7 +15,7 @@ from configs import digits
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings; every field can be overridden as --config.section.field=value."""
-    config = digits.get_config()
+    config = digits.get_config("plain")
     config.backbone.name = "lipschitz_mlp"
     config.backbone.width = 256
     config.clustering.clusters_per_class = 1

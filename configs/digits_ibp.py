@@ -14,7 +14,7 @@ from configs import digits
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings; every field can be overridden as --config.section.field=value."""
-    config = digits.get_config()
+    config = digits.get_config("plain")
     config.backbone.width = 16  # channels of the first convolution
     config.objective.name = "clustr_ibp"
     config.objective.eps = 0.1  # radius of the worst case at last, in pixels

@@ -15,7 +15,7 @@ _WITH_STEPS = {"field": "objective.name", "values": ("clustr_robust", "pgd_at", 
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings of every trial, and `search`."""
-    config = digits.get_config()
+    config = digits.get_config("plain")
     config.dataset.validation_examples = 337  # a trial is judged on them alone
     config.optimizer.schedule = "cosine"
     config.optimizer.milestones = ()

@@ -31,7 +31,7 @@ def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
     if variant not in _VARIANTS:
         raise ValueError(f"variant must be one of {sorted(_VARIANTS)}. Received: {variant!r}")
     source, augmentation, held_out, backbone, width, eps, batch, examples = _VARIANTS[variant]
-    config = digits.get_config()
+    config = digits.get_config("plain")
     config.dataset.name = source
     config.dataset.augmentation = augmentation
     config.dataset.validation_examples = held_out

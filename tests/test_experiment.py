@@ -12,7 +12,7 @@ from configs import digits
 
 
 def _config(field, value):
-    config = digits.get_config()
+    config = digits.get_config("plain")
     with config.unlocked():
         *sections, name = field.split(".")
         section = config
@@ -98,7 +98,7 @@ def test_shuffled_batches_larger_than_the_training_data_are_refused(field):
 
 
 def test_one_class_is_refused():
-    experiment = read_experiment(digits.get_config().to_dict())
+    experiment = read_experiment(digits.get_config("plain").to_dict())
     dataset = load_dataset(experiment.dataset)
     one_class = dataclasses.replace(
         dataset, class_names=("0",), train_labels=np.zeros_like(dataset.train_labels)
@@ -117,7 +117,7 @@ def test_the_best_epoch_needs_held_out_images():
 
 
 def test_changed_fields_are_named():
-    old = read_experiment(digits.get_config().to_dict())
+    old = read_experiment(digits.get_config("plain").to_dict())
     new = dataclasses.replace(
         old,
         training=dataclasses.replace(old.training, seed=1, epochs=2),

@@ -101,7 +101,9 @@ def test_a_mistake_is_one_line_and_status_2(command, flag, line, without_tensorf
 
 
 def test_an_impossible_config_is_refused_before_any_work(tmp_path):
-    finished = _run("clustr_tf.train", "--config.clustering.clusters_per_batch=30", cwd=tmp_path)
+    plain = f"--config={ROOT}/configs/digits.py:plain"
+    flag = "--config.clustering.clusters_per_batch=30"
+    finished = _run("clustr_tf.train", plain, flag, cwd=tmp_path)
     assert finished.returncode == 2, finished.stderr
     assert "clusters_per_batch must be at most 19" in finished.stderr.splitlines()[-1]
     assert "Traceback" not in finished.stderr
@@ -238,7 +240,7 @@ def test_the_model_card_tells_the_figures(run):
     for line in (
         "# Model card: clustr",
         "| images | 8 x 8 x 1, float32 pixels in [0, 1] |",
-        "| method | clustr, 3 epochs, seed 0 |",
+        "| method | clustr_at, 3 epochs, seed 0 |",
         f"| clean | {robustness['clean_accuracy']:.2%} |",
         f"| worst case of all attacks made | {robustness['worst_case_accuracy']:.2%} |",
         f"Lipschitz bound from pixels to embeddings: {certificates['lipschitz_bound']:.6g}.",

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from clustr_tf.datasets import Dataset
 from clustr_tf.experiment import Experiment, check_fits, read_experiment
-from clustr_tf.objectives import build_objective
+from clustr_tf.objectives import OBJECTIVES, build_objective
 from clustr_tf.training.building import build_classifier
 from clustr_tf.training.distribution import Replicas
 from clustr_tf.training.step import build_step
@@ -36,7 +36,7 @@ from configs import (
 )
 
 CONFIGS = {
-    "digits": digits.get_config(),
+    **{f"digits {name}": digits.get_config(name) for name in ("default", "plain")},
     "digits_ibp": digits_ibp.get_config(),
     "mnist_at": mnist_at.get_config(),
     "mnist_ibp": mnist_ibp.get_config(),
@@ -75,6 +75,23 @@ def test_every_field_has_a_comment_and_nothing_of_the_package_is_imported(module
     assert [line.strip() for line in fields if "#" not in line] == []
 
 
+@pytest.mark.parametrize("name", ["digits default", "image_folder", "mnist_at", "cifar10_at thin"])
+def test_what_stays_standing_is_the_default(name):
+    """docs/training.md recommends it; its own eps is what it is evaluated at, or a little more."""
+    experiment = read_experiment(CONFIGS[name].to_dict())
+    assert experiment.objective.name == "clustr_at"
+    assert experiment.backbone.unit_ball
+    assert 1 <= experiment.objective.eps / experiment.evaluation.attack.eps <= 1.1
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"clustr_certified"}))
+def test_every_method_takes_the_default_config(name):
+    """No option of the default has to be unset; `clustr_certified` needs another backbone."""
+    config = digits.get_config()
+    config.objective.name = name
+    assert read_experiment(config.to_dict()).objective.name == name
+
+
 def test_published_hyper_parameters():
     """Those of the paper and the official code for CIFAR-10."""
     experiment = read_experiment(CONFIGS["published"].to_dict())
@@ -91,7 +108,11 @@ def test_published_hyper_parameters():
 
 @pytest.mark.parametrize(
     ("module", "variants"),
-    [(cifar10, "default, published, thin"), (cifar10_at, "default, wide, thin")],
+    [
+        (digits, "default, plain"),
+        (cifar10, "default, published, thin"),
+        (cifar10_at, "default, wide, thin"),
+    ],
 )
 def test_an_unknown_variant_is_refused(module, variants):
     with pytest.raises(ValueError, match=variants):

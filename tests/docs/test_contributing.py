@@ -37,7 +37,7 @@ def examples():
 
 
 def test_new_objective_backbone_and_data_set_train_together(examples, tmp_path):
-    config = get_config()
+    config = get_config("plain")
     config.objective.name, config.backbone.name, config.dataset.name = (
         "smoothed",
         "two_layers",

@@ -14,7 +14,7 @@ def test_getting_started_leaves_a_model_its_figures_and_an_export(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     for file in ("model.keras", "metrics.csv", "summary.json", "report.html", "certificates.json"):
         assert (tmp_path / "runs" / "digits" / file).exists()
-    assert (tmp_path / "runs" / "free" / "model.keras").exists()
+    assert (tmp_path / "runs" / "plain" / "model.keras").exists()
     assert (tmp_path / "models" / "clustr" / "1" / "saved_model.pb").exists()
 
 

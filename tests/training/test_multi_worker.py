@@ -5,11 +5,15 @@ import json
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).parents[2]
+
 # Two workers, comparable rows, and little time for what does not touch the weights.
 OVERRIDES = (
+    f"--config={ROOT}/configs/digits.py:plain",
     "--config.training.strategy=multi_worker",
     "--config.training.deterministic=True",
     "--config.watch.attack.steps=1",
@@ -55,7 +59,7 @@ def rows(workdir):
 
 @pytest.mark.slow
 def test_two_workers_reach_the_accuracy_of_one_and_resume_exactly(train, tmp_path):
-    """The default run, stopped once by SIGTERM; then its copy, which loses the chief and a worker.
+    """Plain ClusTR, stopped once by SIGTERM; then its copy, which loses the chief and a worker.
 
     Every row of metrics.csv depends on everything before it, so equal rows mean an exact resume.
     """

@@ -28,7 +28,7 @@ def workdir(tmp_path):
 def _record(workdir, is_chief=True):
     replicas = Replicas(tf.distribute.get_strategy())
     replicas.is_chief = is_chief
-    return Record(workdir, read_experiment(digits.get_config().to_dict()), replicas)
+    return Record(workdir, read_experiment(digits.get_config("plain").to_dict()), replicas)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[2]
 LAST = "epoch-0003-step-000000.npz"
 AFTER_TRAINING = "clustr_tf.training.run.evaluate_briefly"
 FLAGS = (
+    f"--config={ROOT}/configs/digits.py:plain",
     "--config.training.deterministic=True",
     "--config.training.epochs=3",
     "--config.training.steps_per_epoch=4",

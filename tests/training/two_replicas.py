@@ -99,7 +99,7 @@ def check_sent(replicas):
 
 def train_by(method, replicas, folder):
     """Trains tiny; gives the state after each epoch as this process has it."""
-    config = get_config().to_dict()
+    config = get_config("plain").to_dict()
     config["objective"] |= {"name": method, **METHODS[method]}
     config["backbone"]["width"] = 2
     config["dataset"]["validation_examples"] = 0
