@@ -1,8 +1,8 @@
 """What attacks cost.
 
     python -m benchmarks.attack iteration --width=16
-    python -m benchmarks.attack survivors --workdir=runs/digits
-    python -m benchmarks.attack ensemble --workdir=runs/digits --examples=1000
+    python -m benchmarks.attack survivors --workdir=runs/plain
+    python -m benchmarks.attack ensemble --workdir=runs/plain --examples=1000
 
 `iteration`: one PGD iteration against a bare compiled forward pass with the gradient of the
 images, and against CleverHans called eagerly, in turn, medians of the ratios of neighbours.
@@ -37,7 +37,7 @@ from configs import cifar10
 _WIDTH = flags.DEFINE_integer("width", 16, "channels of ResNet-18's first stage; 64: the paper's")
 _BATCH = flags.DEFINE_integer("batch", 64, "images of an iteration")
 _PAIRS = flags.DEFINE_integer("pairs", 7, "measurements that count, after one to warm up")
-_WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "a finished run on digits")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/plain", "a finished run on digits")
 _EXAMPLES = flags.DEFINE_integer("examples", 1000, "digits that are attacked")
 _ITERATIONS, _EPS = 10, 8 / 255
 

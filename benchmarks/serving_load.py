@@ -1,11 +1,11 @@
 """Eight clients at once against a running server: is every answer right, and how long does it take?
 
-    python -m benchmarks.serving_load --workdir=runs/digits --port=8500 --seconds=60
+    python -m benchmarks.serving_load --workdir=runs/plain --port=8500 --seconds=60
 
 Each client asks `serving_default` for batches of 1 to 4 random images over gRPC and compares all
 outputs with the workdir's model: classes exactly, the rest within 1e-4 of the largest value, radii
 no more than 1e-6 above. The figures of docs/results.md are of the test double
-(`python -m tests.export.double models/clustr/1 clustr`), which is no model server.
+(`python -m tests.export.double models/plain/1 clustr`), which is no model server.
 """
 
 import time

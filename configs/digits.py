@@ -53,7 +53,7 @@ def _plain() -> ml_collections.ConfigDict:
             "clustering": {
                 "clusters_per_class": 2,  # K
                 "clusters_per_batch": 12,  # M: one seed and its 11 nearest impostors
-                "examples_per_cluster": 10,  # D; the batch has 120 images
+                "examples_per_cluster": 10,  # D; a neighbourhood has 120 images
                 "nearest": placeholder(int),  # L; all 20 clusters take part in the scores
                 "normalize": True,  # False ignores L
                 "kmeans_starts": 1,  # k-means++ starts per class
@@ -89,10 +89,10 @@ def _plain() -> ml_collections.ConfigDict:
                 "schedule": "milestones",  # or cosine
             },
             "training": {
-                "epochs": 40,  # clusters are refreshed after each
-                "seed": 0,  # weights, neighbourhoods, k-means
-                "steps_per_epoch": placeholder(int),  # as many whole batches as the data have: 11
-                "batch_size": placeholder(int),  # of methods without clusters; M*D like the others
+                "epochs": 40,  # k-means' clusters are refreshed after each
+                "seed": 0,  # weights, batches, k-means
+                "steps_per_epoch": placeholder(int),  # as many whole batches as the data have
+                "batch_size": placeholder(int),  # of shuffled batches; None: M*D
                 "strategy": "default",  # default, mirrored, multi_worker
                 "jit_compile": False,  # compiling costs more than it saves here
                 "precision": "float32",  # or mixed_bfloat16: the backbone's arithmetic

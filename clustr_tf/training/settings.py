@@ -78,10 +78,10 @@ class TrainingConfig:
         ValueError: if a number is out of range or a name unknown.
     """
 
-    epochs: int  # clusters are refreshed after each
+    epochs: int  # k-means' clusters are refreshed after each
     seed: int = 0  # of weights, batches, augmentation, adversaries and k-means
     steps_per_epoch: int | None = None  # None: one pass: whole batches of all replicas together
-    batch_size: int | None = None  # of methods without clusters; None: M*D like the others
+    batch_size: int | None = None  # of shuffled batches; None: M*D, as in neighbourhoods
     strategy: str = "default"  # default, mirrored, multi_worker
     jit_compile: bool = False  # XLA; worth it for ResNets, not for tiny networks
     precision: str = "float32"  # or mixed_bfloat16: the backbone's arithmetic while it trains

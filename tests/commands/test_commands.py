@@ -382,7 +382,10 @@ def test_evaluating_before_training_says_what_to_do(tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_workdir_that_resumes_to_the_same_weights(tmp_path):
     """Interrupted after its first epoch and resumed: metrics as of an uninterrupted run."""
-    flags = ["--config.training.epochs=4", "--config.evaluation.examples=20"]
+    flags = [
+        f"--config={ROOT}/configs/digits.py:plain",
+        *("--config.training.epochs=4", "--config.evaluation.examples=20"),
+    ]
     with subprocess.Popen(
         _arguments("clustr_tf.train", *flags, "--workdir=a"),
         cwd=tmp_path,

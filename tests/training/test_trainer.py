@@ -60,6 +60,15 @@ def finished(default, dataset, tmp_path_factory):
     return train(default, dataset, workdir, reporter).classifier, workdir, reporter
 
 
+@pytest.fixture(scope="module")
+def plain(experiment, dataset, tmp_path_factory):
+    """Plain ClusTR, k-means after every epoch: ten epochs, with a milestone after eight."""
+    reporter, workdir = Silent(), Workdir(tmp_path_factory.mktemp("plain"))
+    short = _with(experiment, "training", epochs=10)
+    short = _with(short, "optimizer", milestones=(8,))
+    return train(short, dataset, workdir, reporter).classifier, reporter
+
+
 @pytest.mark.slow
 def test_temperature_is_a_factor_of_the_variance(experiment, dataset, tmp_path):
     """The magnet loss takes no log-scores: the clusters are the same at any temperature."""
@@ -81,15 +90,27 @@ def test_default_digits_reach_98_per_cent(finished, dataset):
     assert accuracy >= 0.98
     best = max(reporter.rows, key=lambda row: row["pgd_accuracy"])  # the first of equals
     assert best["test_accuracy"] == pytest.approx(accuracy)
+    # Plain ClusTR has 0.5 to 0.6; 0.87 to 0.89 were measured of the default's test images.
+    assert best["pgd_accuracy"] > 0.8
     # 1,300 training images make 32 whole batches of 40.
     assert reporter.expected == 32
     assert reporter.steps == 40 * 32
 
 
 @pytest.mark.slow
-def test_no_attack_inside_a_certified_radius_breaks_a_trained_model(finished, dataset):
+def test_neighbourhoods_and_milestones_of_a_run(plain):
+    """1,300 training images make 10 whole batches of 12 clusters x 10."""
+    _, reporter = plain
+    assert (reporter.expected, reporter.steps) == (10, 10 * 10)
+    rates = [row["learning_rate"] for row in reporter.rows]
+    assert rates == pytest.approx([1e-3] * 8 + [1e-4] * 2)
+    assert len({row["variance"] for row in reporter.rows}) == 10  # k-means' own, every epoch
+
+
+@pytest.mark.slow
+def test_no_attack_inside_a_certified_radius_breaks_a_trained_model(plain, dataset):
     """l2 PGD of 40 steps on both losses, each image with its own radius."""
-    classifier = finished[0]
+    classifier = plain[0]
     images, labels = dataset.test_images, dataset.test_labels
     certification = certify_images(classifier, images, labels).main
     certified = np.flatnonzero(certification.radius_l2 > 0)
@@ -109,16 +130,17 @@ def test_no_attack_inside_a_certified_radius_breaks_a_trained_model(finished, da
                 inside += 1
                 assert np.argmax(classifier(found), axis=1) == target
     assert inside > 0.95 * 2 * len(certified[::3])
-    # The attack is a real one: in a ball of l2 2 it breaks images.
+    # The attack is a real one: with 300 times the radius it breaks images.
     broken = 0
     for index in certified[::12]:
+        radius = 300 * float(certification.radius_l2[index])
         image = pixels[index : index + 1]
         found = attack(
             image,
             certification.predictions[index : index + 1],
             image,
-            eps=2.0,
-            step_size=0.25,
+            eps=radius,
+            step_size=radius / 8,
             steps=40,
         )
         broken += int(np.argmax(classifier(found), axis=1)[0] != certification.predictions[index])
