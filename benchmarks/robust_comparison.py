@@ -1,7 +1,7 @@
 """Training methods under the strongest attacks, at the same number of passes.
 
     python -m benchmarks.robust_comparison --data=digits --passes=480 --output=runs/robust/digits
-    timeout 45m python -m benchmarks.robust_comparison --data=cifar10 --passes=60 \
+    timeout 45m python -m benchmarks.robust_comparison --data=cifar10 --passes=16 \
         --data_dir=cifar10_jpeg.tar.xz --output=runs/robust/cifar10
 
 Each row of benchmarks/robust_rows.py is trained with configs/robust.py for as many epochs as
