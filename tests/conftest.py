@@ -12,6 +12,10 @@ import pytest
 for kind in ("INTRAOP", "INTEROP"):
     os.environ.setdefault(f"TF_NUM_{kind}_THREADS", "1")
 
+# What a program says is compared line by line. Set here, as a fork server keeps the environment of
+# the first test that uses it: TensorFlow's own lines would be in it or not by the order of tests.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 # A job in the background ignores SIGINT and hands that down to the programs that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

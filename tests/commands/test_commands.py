@@ -41,7 +41,7 @@ def _arguments(command, *flags):
 
 
 def _environment(**more):
-    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT), **more}
+    return {**os.environ, "PYTHONPATH": str(ROOT), **more}
 
 
 def _run(command, *flags, cwd, **environment):

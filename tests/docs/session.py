@@ -42,7 +42,6 @@ def run(page, folder):
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
     }
     return subprocess.run(
         ["bash"],

@@ -108,7 +108,6 @@ class Run:
 def context():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["clustr_tf.training.run"])
         yield context

@@ -13,7 +13,6 @@ def context():
     """Forks from a server that has imported TensorFlow and the search."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["clustr_tf.tuning.search"])
         yield context

@@ -23,7 +23,6 @@ def _start(root):
     return subprocess.Popen(
         [sys.executable, "-m", "clustr_tf.tune", f"--workdir={root}", *FLAGS],
         cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
