@@ -1,10 +1,6 @@
 """A workdir says in one line what is wrong with it."""
 
-import os
 import resource
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from filelock import FileLock, Timeout
@@ -13,8 +9,7 @@ from clustr_tf.errors import InputError, RunError
 from clustr_tf.experiment import read_experiment
 from clustr_tf.workdir import Workdir
 from configs import digits
-
-ROOT = Path(__file__).parents[1]
+from tests import programs
 
 
 @pytest.fixture
@@ -37,29 +32,19 @@ def test_claims_for_one_config_only(experiment, tmp_path):
         pass
 
 
+def _claim(root, experiment):
+    with Workdir(root).claimed(experiment):
+        return "claimed"
+
+
 def test_only_one_process_trains_in_it(experiment, tmp_path):
-    workdir = Workdir(tmp_path)
-    second = (
-        "import sys; from pathlib import Path; from clustr_tf.workdir import Workdir\n"
-        "from clustr_tf.experiment import read_experiment; from configs import digits\n"
-        "experiment = read_experiment(digits.get_config().to_dict())\n"
-        "with Workdir(Path(sys.argv[1])).claimed(experiment): print('claimed')"
-    )
-
-    def claim_in_another_process():
-        return subprocess.run(
-            [sys.executable, "-c", second, str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    with workdir.claimed(experiment):
-        refused = claim_in_another_process()
-    assert refused.returncode == 1
-    assert "is in use: another process is training there" in refused.stderr.splitlines()[-1]
-    assert claim_in_another_process().stdout == "claimed\n"
+    with programs.context().Pool(1) as pool:
+        with (
+            Workdir(tmp_path).claimed(experiment),
+            pytest.raises(InputError, match="is in use: another process is training there"),
+        ):
+            pool.apply(_claim, (tmp_path, experiment))
+        assert pool.apply(_claim, (tmp_path, experiment)) == "claimed"
 
 
 def test_a_worker_that_does_not_write_leaves_it_alone(experiment, tmp_path):

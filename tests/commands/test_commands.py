@@ -19,6 +19,7 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.errors import InputError
 from clustr_tf.evaluation.request import Request
 from clustr_tf.evaluation.run import run_evaluation
+from tests import programs
 
 ROOT = Path(__file__).parents[2]
 # A run of seconds, and attacks that are as short.
@@ -103,7 +104,7 @@ def test_a_mistake_is_one_line_and_status_2(command, flag, line, without_tensorf
 def test_an_impossible_config_is_refused_before_any_work(tmp_path):
     plain = f"--config={ROOT}/configs/digits.py:plain"
     flag = "--config.clustering.clusters_per_batch=30"
-    finished = _run("clustr_tf.train", plain, flag, cwd=tmp_path)
+    finished = programs.run("clustr_tf.train", plain, flag, cwd=tmp_path)
     assert finished.returncode == 2, finished.stderr
     assert "clusters_per_batch must be at most 19" in finished.stderr.splitlines()[-1]
     assert "Traceback" not in finished.stderr
@@ -198,7 +199,7 @@ def test_lower_precision_is_refused_in_one_line(run, tmp_path):
         ("clustr_tf.certify", f"--workdir={root}"),
         ("export.savedmodel", f"--workdir={root}", f"--output={tmp_path / 'models'}"),
     ):
-        finished = _run(command, *flags, cwd=tmp_path)
+        finished = programs.run(command, *flags, cwd=tmp_path)
         assert finished.returncode == 2
         (line,) = finished.stderr.strip().splitlines()
         assert "must compute in float32 or float64" in line
@@ -275,7 +276,7 @@ def test_an_interrupted_evaluation_resumes_to_the_very_same_file(run, tmp_path):
     assert not (copy / "robustness.npz").exists()
     remembered = {path: path.stat().st_mtime_ns for path in (copy / "evaluation").glob("[!.]*.npz")}
     assert remembered
-    finished = _run("clustr_tf.evaluate", *flags, cwd=tmp_path)
+    finished = programs.run("clustr_tf.evaluate", *flags, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     found = np.load(copy / "robustness.npz", allow_pickle=False)
     assert set(found.files) == set(expected)
@@ -294,7 +295,7 @@ def test_the_papers_protocol_is_told_apart_and_compared(run, tmp_path):
     radii = [0, 2 / 255, 8 / 255, 16 / 255, 25.5 / 255]
     assert robustness["curve"]["eps"] == pytest.approx(radii)
     assert robustness["attacks"]["pgd_paper"]["losses"] == ["ce on exp(log-scores)"]
-    compared = _run("clustr_tf.evaluate", "--compare", "paper", "adaptive", cwd=tmp_path)
+    compared = programs.run("clustr_tf.evaluate", "--compare", "paper", "adaptive", cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     assert (tmp_path / "comparison.html").stat().st_size > 1_000_000
 
@@ -365,16 +366,16 @@ def test_the_same_command_again_changes_no_figure_and_another_config_is_refused(
     cwd = run[0]
     root = cwd / "runs" / "digits"
     metrics = (root / "metrics.csv").read_bytes()
-    again = _run("clustr_tf.train", *SHORT, cwd=cwd)
+    again = programs.run("clustr_tf.train", *SHORT, cwd=cwd)
     assert again.returncode == 0, again.stderr
     assert (root / "metrics.csv").read_bytes() == metrics
-    other = _run("clustr_tf.train", "--config.training.epochs=4", cwd=cwd)
+    other = programs.run("clustr_tf.train", "--config.training.epochs=4", cwd=cwd)
     assert other.returncode == 2
     assert "evaluation.square_queries, training.epochs" in other.stderr
 
 
 def test_evaluating_before_training_says_what_to_do(tmp_path):
-    finished = _run("clustr_tf.certify", "--workdir=nowhere", cwd=tmp_path)
+    finished = programs.run("clustr_tf.certify", "--workdir=nowhere", cwd=tmp_path)
     assert finished.returncode == 2
     assert "nowhere is no workdir" in finished.stderr.splitlines()[-1]
 
@@ -402,7 +403,7 @@ def test_ctrl_c_leaves_a_workdir_that_resumes_to_the_same_weights(tmp_path):
     assert process.returncode == 130, stderr
     assert "resumes" in stderr
     for workdir in ("a", "b"):
-        finished = _run("clustr_tf.train", *flags, f"--workdir={workdir}", cwd=tmp_path)
+        finished = programs.run("clustr_tf.train", *flags, f"--workdir={workdir}", cwd=tmp_path)
         assert finished.returncode == 0, finished.stderr
 
     def figures(workdir):

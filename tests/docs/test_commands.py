@@ -1,7 +1,6 @@
 """Every command in the documentation has flags and config fields that exist."""
 
 import importlib.util
-import multiprocessing
 import re
 import subprocess
 import tomllib
@@ -11,6 +10,7 @@ import pytest
 from configs.digits import get_config
 from tests.docs import flags_of
 from tests.docs.pages import PAGES, ROOT, blocks, code_spans, commands, module_commands, name
+from tests.programs import context
 
 OURS = ("clustr_tf.", "export.", "benchmarks.")
 
@@ -18,9 +18,7 @@ OURS = ("clustr_tf.", "export.", "benchmarks.")
 @pytest.fixture(scope="module")
 def processes():
     """A fresh process for each command, forked from one that has TensorFlow already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["clustr_tf.experiment"])
-    with context.Pool(1, maxtasksperchild=1) as pool:
+    with context().Pool(1, maxtasksperchild=1) as pool:
         yield pool
 
 

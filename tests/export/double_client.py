@@ -15,12 +15,6 @@ ROOT = Path(__file__).parents[2]
 TRANSPORTS = {"grpc": GrpcTransport, "rest": RestTransport}
 
 
-def program(name, *flags):
-    return subprocess.run(
-        [sys.executable, "-m", name, *flags], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
 class Double:
     """The double in a process of its own, until the block ends; `ports` by protocol."""
 

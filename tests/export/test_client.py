@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.export.double_client import ROOT, Double, program
+from tests import programs
+from tests.export.double_client import ROOT, Double
 from tests.export.fake_servers import http_server, send
 
 
@@ -32,7 +33,7 @@ def pictures(tmp_path_factory, images):
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_the_program_answers_for_a_folder(double, pictures, signatures, protocol):
     """One broken file hides nothing of the others, but the job is not done."""
-    finished = program(
+    finished = programs.run(
         "export.client",
         f"--protocol={protocol}",
         f"--port={double.ports[protocol]}",
@@ -55,7 +56,7 @@ def test_the_program_answers_for_a_folder(double, pictures, signatures, protocol
 
 
 def test_the_program_prints_a_table(double, pictures):
-    finished = program(
+    finished = programs.run(
         "export.client", f"--port={double.ports['grpc']}", f"--image={pictures / '0.png'}"
     )
     assert finished.returncode == 0, finished.stderr
@@ -66,7 +67,9 @@ def test_the_program_prints_a_table(double, pictures):
 def test_brackets_in_a_name_are_no_markup(double, pictures, tmp_path):
     name = "[red]a[0][bold].png"
     (tmp_path / name).write_bytes((pictures / "0.png").read_bytes())
-    finished = program("export.client", f"--port={double.ports['grpc']}", f"--image={tmp_path}")
+    finished = programs.run(
+        "export.client", f"--port={double.ports['grpc']}", f"--image={tmp_path}"
+    )
     assert finished.returncode == 0, finished.stderr
     assert name in finished.stdout
 
@@ -77,7 +80,7 @@ def test_what_cannot_be_read_is_told_and_hides_nothing(double, pictures, tmp_pat
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / "a.png").symlink_to("/proc/self/mem")
     (tmp_path / "b.png").write_bytes((pictures / "0.png").read_bytes())
-    finished = program(
+    finished = programs.run(
         "export.client", f"--port={double.ports['grpc']}", f"--image={tmp_path}", "--json"
     )
     assert finished.returncode == 1
@@ -115,7 +118,7 @@ GOOD = {
 def test_answers_of_other_models_are_told_in_one_line(pictures, outputs, words):
     answered = {name: values for name, values in {**GOOD, **outputs}.items() if values is not None}
     with http_server(lambda handler, _: send(handler, 200, {"outputs": answered})) as server:
-        finished = program(
+        finished = programs.run(
             "export.client",
             *("--protocol=rest", f"--port={server.server_port}", "--json"),
             *(f"--image={pictures / '0.png'}", "--radius=1/2"),
@@ -139,7 +142,7 @@ def test_answers_of_other_models_are_told_in_one_line(pictures, outputs, words):
 
 def test_a_program_that_is_given_no_certificates_says_so(pictures):
     for protocol in ("grpc", "rest"):
-        finished = program(
+        finished = programs.run(
             "export.client",
             *(f"--protocol={protocol}", f"--image={pictures / '0.png'}"),
             f"--ca_file={pictures / 'notes.txt'}",
@@ -172,7 +175,7 @@ def test_a_program_that_is_given_no_certificates_says_so(pictures):
     ],
 )
 def test_the_program_tells_mistakes_in_one_line(flags, status, line):
-    finished = program("export.client", *flags)
+    finished = programs.run("export.client", *flags)
     assert finished.returncode == status
     assert line in finished.stderr
     assert "Traceback" not in finished.stderr

@@ -10,7 +10,8 @@ from export.options import ServingOptions
 from export.reference_model import Model
 from export.saving import export_savedmodel
 from export.transport import ServerError
-from tests.export.double_client import Double, program
+from tests import programs
+from tests.export.double_client import Double
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +222,7 @@ def test_a_flag_that_says_nothing_is_found_out(classifier, bound, model, tmp_pat
 @pytest.mark.slow
 def test_the_double_conforms_over_both_protocols(double, workdir):
     ports = (f"--port={double.ports['grpc']}", f"--rest_port={double.ports['rest']}")
-    finished = program("export.conformance", f"--workdir={workdir}", *ports)
+    finished = programs.run("export.conformance", f"--workdir={workdir}", *ports)
     assert finished.returncode == 0, finished.stdout
     assert "FAIL" not in finished.stdout
     assert finished.stdout.count("pass rest") == 42
@@ -237,8 +238,10 @@ def test_a_flagging_model_conforms_only_as_one(classifier, bound, workdir, tmp_p
     )
     with Double(version) as flagging:
         port = f"--port={flagging.ports['grpc']}"
-        finished = program("export.conformance", f"--workdir={workdir}", port, "--on_invalid=flag")
+        finished = programs.run(
+            "export.conformance", f"--workdir={workdir}", port, "--on_invalid=flag"
+        )
         assert finished.returncode == 0, finished.stdout
-        finished = program("export.conformance", f"--workdir={workdir}", port)
+        finished = programs.run("export.conformance", f"--workdir={workdir}", port)
     assert finished.returncode == 1
     assert "FAIL grpc: serving_default: refuses a pixel above 1: it was answered" in finished.stdout

@@ -11,13 +11,15 @@ import pytest
 import tensorflow as tf
 
 from export.onnx_model import ConversionError, write_onnx
+from tests import programs
 
 ROOT = Path(__file__).parents[2]
 
 
-def program(*flags, before="pass"):
-    """The command in a process of its own, after a line of Python."""
-    call = f"import runpy, sys; {before}; runpy.run_module('export.onnx', run_name='__main__')"
+def program_without(module, *flags):
+    """The command where a module cannot be imported."""
+    call = f"import runpy, sys; sys.modules['{module}'] = None; "
+    call += "runpy.run_module('export.onnx', run_name='__main__')"
     return subprocess.run(
         [sys.executable, "-c", call, *flags], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -31,7 +33,7 @@ def engine(path):
 def test_onnx_runtime_answers_the_same(version, signatures, images, tmp_path):
     """Converted by tf2onnx, which leaves the checks of the input out."""
     path = tmp_path / "new" / "model.onnx"
-    finished = program(f"--version={version}", f"--output={path}")
+    finished = programs.run("export.onnx", f"--version={version}", f"--output={path}")
     assert finished.returncode == 0, finished.stderr
     assert [file.name for file in path.parent.iterdir()] == ["model.onnx"]
     session = engine(path)
@@ -78,7 +80,7 @@ def test_an_operation_that_onnx_has_not_is_refused(tmp_path):
 
 def test_help_does_not_wait_for_tensorflow():
     """And shows the command's own flags."""
-    finished = program("--help", before="sys.modules['tensorflow'] = None")
+    finished = program_without("tensorflow", "--help")
     assert finished.returncode == 0
     assert "--version" in finished.stdout and "--output" in finished.stdout
 
@@ -97,18 +99,15 @@ def test_mistakes_are_told_in_one_line(version, tmp_path, flags, line):
     damaged = tmp_path / "1"
     damaged.mkdir()
     (damaged / "saved_model.pb").write_bytes(b"nothing")
-    finished = program(*(flag.format(version=version, damaged=damaged) for flag in flags))
+    filled_in = [flag.format(version=version, damaged=damaged) for flag in flags]
+    finished = programs.run("export.onnx", *filled_in)
     assert finished.returncode == 2
     assert line.format(damaged=damaged) in finished.stderr
     assert "Traceback" not in finished.stderr
 
 
 def test_a_missing_converter_is_told_in_one_line(version, tmp_path):
-    finished = program(
-        f"--version={version}",
-        f"--output={tmp_path}/model.onnx",
-        before="sys.modules['tf2onnx'] = None",
-    )
+    finished = program_without("tf2onnx", f"--version={version}", f"--output={tmp_path}/model.onnx")
     assert finished.returncode == 2
     assert "error: tf2onnx is not installed: pip install 'clustr-tf[serving]'" in finished.stderr
     assert "Traceback" not in finished.stderr

@@ -1,9 +1,6 @@
 """The exported model, loaded by TensorFlow; test_c_api.py loads it without."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,6 +12,7 @@ import export.saving
 from clustr_tf.workdir import Workdir
 from export.options import ServingOptions
 from export.saving import export_savedmodel
+from tests import programs
 
 F32, I64, BOOL, STRING = tf.float32, tf.int64, tf.bool, tf.string
 IMAGES = {"images": ((None, 8, 8, 1), F32)}
@@ -142,16 +140,8 @@ def test_a_limit_that_no_png_keeps_is_refused(classifier, bound, tmp_path):
 def test_a_folder_that_cannot_be_written_is_told_in_one_line(classifier, tmp_path):
     """Nobody writes into /proc."""
     Workdir(tmp_path).save_classifier(classifier)
-    finished = subprocess.run(
-        [
-            *(sys.executable, "-m", "export.savedmodel", f"--workdir={tmp_path}"),
-            *("--output=/proc/models/clustr", "--nomodel_card"),
-        ],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    flags = (f"--workdir={tmp_path}", "--output=/proc/models/clustr", "--nomodel_card")
+    finished = programs.run("export.savedmodel", *flags)
     assert finished.returncode == 2
     assert "error: --output cannot be written: " in finished.stderr
     assert "Traceback" not in finished.stderr

@@ -5,7 +5,6 @@ Sessions are forked from a server that has imported TensorFlow, so that each tak
 """
 
 import itertools
-import multiprocessing
 import os
 import pkgutil
 import resource
@@ -14,7 +13,6 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -22,8 +20,8 @@ import pytest
 
 from clustr_tf.training.checkpoints import read_arrays
 from clustr_tf.workdir import Workdir
+from tests.programs import ROOT, context, redirect
 
-ROOT = Path(__file__).parents[2]
 LAST = "epoch-0003-step-000000.npz"
 AFTER_TRAINING = "clustr_tf.training.run.evaluate_briefly"
 FLAGS = (
@@ -54,7 +52,7 @@ def _signals_itself(target, call, number):
 def _command(arguments, log, interruption, largest_file):
     """The command as its entry point runs it; in a process of its own."""
     for descriptor, path in [(1, os.devnull), (2, log)]:
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        redirect(descriptor, path)
     sys.argv = ["clustr-train", *arguments]
     if largest_file:
         # Python ignores SIGXFSZ: a larger file is an OSError, like a full disk or a quota.
@@ -68,14 +66,14 @@ def _command(arguments, log, interruption, largest_file):
 class Run:
     """A workdir and the sessions that train in it."""
 
-    def __init__(self, context, root, *flags):
-        self.context, self.root = context, root
+    def __init__(self, root, *flags):
+        self.root = root
         self.flags = [f"--workdir={root}", *FLAGS, *flags]
         self.log = root.with_suffix(".log")
 
     def start(self, *flags, interruption=None, largest_file=None):
         arguments = [*self.flags, *flags], self.log, interruption, largest_file
-        process = self.context.Process(target=_command, args=arguments)
+        process = context().Process(target=_command, args=arguments)
         process.start()
         return process
 
@@ -105,18 +103,9 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def context():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(ROOT))
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["clustr_tf.training.run"])
-        yield context
-
-
-@pytest.fixture(scope="module")
-def straight(context, tmp_path_factory):
+def straight(tmp_path_factory):
     """An uninterrupted run."""
-    run = Run(context, tmp_path_factory.mktemp("straight") / "run")
+    run = Run(tmp_path_factory.mktemp("straight") / "run")
     status, lines = run.session()
     assert status == 0, lines
     assert [row.split(",")[0] for row in run.result()[0].splitlines()] == ["epoch", "1", "2", "3"]
@@ -124,8 +113,8 @@ def straight(context, tmp_path_factory):
 
 
 @pytest.fixture
-def run(context, tmp_path):
-    return Run(context, tmp_path / "run")
+def run(tmp_path):
+    return Run(tmp_path / "run")
 
 
 def _kill_at_random(run, random):
@@ -151,12 +140,10 @@ def _kill_at_random(run, random):
     ],
     ids=["clustr", "free", "dense", "ibp"],
 )
-def test_killed_at_random_moments_it_ends_as_an_uninterrupted_run(
-    flags, context, straight, tmp_path
-):
-    run, reference = Run(context, tmp_path / "run", *flags), straight
+def test_killed_at_random_moments_it_ends_as_an_uninterrupted_run(flags, straight, tmp_path):
+    run, reference = Run(tmp_path / "run", *flags), straight
     if flags:
-        reference = Run(context, tmp_path / "straight", *flags)
+        reference = Run(tmp_path / "straight", *flags)
         reference.train()
     random = np.random.default_rng(7)
     for _ in range(2 if flags else 4):
@@ -194,11 +181,11 @@ def test_killed_between_any_two_writes_it_ends_as_an_uninterrupted_run(run, stra
 
 
 @pytest.fixture
-def copy(context, straight, tmp_path):
+def copy(straight, tmp_path):
     """The uninterrupted run before its model was written."""
     shutil.copytree(straight.root, tmp_path / "copy")
     Workdir(tmp_path / "copy").model.unlink()
-    return Run(context, tmp_path / "copy")
+    return Run(tmp_path / "copy")
 
 
 def _damage(path):
@@ -269,11 +256,9 @@ def test_a_second_process_and_another_config_are_refused(run):
 
 
 @pytest.mark.slow
-def test_asked_to_leave_it_saves_first_and_resumes_as_an_uninterrupted_run(
-    context, tmp_path, straight
-):
+def test_asked_to_leave_it_saves_first_and_resumes_as_an_uninterrupted_run(tmp_path, straight):
     """The state is saved for the signal's sake: the next save in time is ten minutes away."""
-    run = Run(context, tmp_path / "run", "--config.training.checkpoint_minutes=10")
+    run = Run(tmp_path / "run", "--config.training.checkpoint_minutes=10")
     step = "clustr_tf.training.loop.Loop._remember"
     save = "clustr_tf.workdir.Workdir.save_classifier"
     terminated = (143, ["Terminated. The same command resumes where this one stopped."])

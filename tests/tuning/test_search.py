@@ -17,6 +17,7 @@ from clustr_tf.errors import InputError, RunError, TerminatedError
 from clustr_tf.experiment import read_experiment
 from clustr_tf.tuning.search import run_search
 from clustr_tf.workdir import Workdir
+from tests.programs import context
 from tests.tuning.searches import (
     SPACE,
     config,
@@ -197,9 +198,9 @@ def test_an_interrupted_search_goes_on_with_the_trial_it_was_in(algorithm, tmp_p
 
 
 @pytest.mark.parametrize("call", range(1, 12))
-def test_a_search_killed_at_any_write_goes_on(call, context, tmp_path):
+def test_a_search_killed_at_any_write_goes_on(call, tmp_path):
     values = config(trials=2, space={"optimizer": SPACE["optimizer"]})
-    process = context.Process(target=search_until_write, args=(tmp_path / "run", values, call))
+    process = context().Process(target=search_until_write, args=(tmp_path / "run", values, call))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -326,14 +327,14 @@ def test_results_are_a_config_tensorboards_table_and_a_page(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_workers_share_the_trials_of_a_chief(context, tmp_path):
+def test_two_workers_share_the_trials_of_a_chief(tmp_path):
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         port = opened.getsockname()[1]
     address = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": str(port)}
-    barrier, values = context.Barrier(2), config(trials=6)
+    barrier, values = context().Barrier(2), config(trials=6)
     processes = [
-        context.Process(
+        context().Process(
             target=take_part,
             args=(tmp_path, values, address | {"KERASTUNER_TUNER_ID": name}, barrier),
         )

@@ -12,6 +12,7 @@ import pytest
 
 from clustr_tf.tuning.trials import Trials
 from configs import digits_search
+from tests.programs import context
 from tests.tuning.searches import SPACE, config, searched
 from tests.tuning.trained import trained
 
@@ -78,9 +79,9 @@ def _search_and_measure(root, leak, found):
 
 
 @pytest.mark.parametrize(("leak", "grows"), [(0, False), (4 * 2**20, True)])
-def test_the_memory_of_a_search_does_not_grow_with_its_trials(leak, grows, context, tmp_path):
-    found = context.Queue()
-    process = context.Process(target=_search_and_measure, args=(tmp_path, leak, found))
+def test_the_memory_of_a_search_does_not_grow_with_its_trials(leak, grows, tmp_path):
+    found = context().Queue()
+    process = context().Process(target=_search_and_measure, args=(tmp_path, leak, found))
     process.start()
     resident = found.get(timeout=120)
     process.join()
