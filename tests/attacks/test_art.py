@@ -63,20 +63,20 @@ def estimator(network):
     ("loss", "name"), [("ce", "cross_entropy"), ("dlr", "difference_logits_ratio")]
 )
 def test_apgd(network, estimator, norm, loss, name):
-    """25 steps and one start each; theirs starts anywhere in the ball."""
+    """50 steps and one start each; theirs starts anywhere in the ball."""
     theirs = AutoProjectedGradientDescent(
         estimator,
         norm={"linf": np.inf, "l2": 2}[norm],
         eps=EPS[norm],
         eps_step=2 * EPS[norm],
-        max_iter=25,
+        max_iter=50,
         nb_random_init=1,
         batch_size=200,
         loss_type=name,
         verbose=False,
     )
     left = network.accuracy(theirs.generate(network.images, network.labels))
-    attack = APGD(network, SHAPE, norm, loss, steps=25)
+    attack = APGD(network, SHAPE, norm, loss, steps=50)
     ours = network.accuracy(attack(network.images, network.labels, eps=EPS[norm]).numpy())
     assert 0 < ours < 0.9
     assert ours <= left + 0.01
@@ -91,7 +91,7 @@ def test_square(network, estimator, norm):
         estimator,
         norm={"linf": np.inf, "l2": 2}[norm],
         eps=EPS[norm],
-        max_iter=250,
+        max_iter=500,
         batch_size=200,
         verbose=False,
     )
