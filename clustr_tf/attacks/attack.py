@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from clustr_tf.attacks.losses import AttackLoss
 from clustr_tf.attacks.pgd import PGD
 from clustr_tf.attacks.pgd_config import PGDConfig
 
@@ -28,35 +27,22 @@ class Attack(NamedTuple):
 
 
 def pgd_attack(
-    log_scores: Callable[[tf.Tensor], tf.Tensor],
-    image_shape: tuple[int, int, int],
-    loss: str | AttackLoss,
-    step_of: Callable[[tf.Tensor], tf.Tensor],
-    *,
-    steps: int,
-    restarts: int = 1,
-    norm: str = "linf",
-    jit_compile: bool = False,
+    pgd: PGD, step_of: Callable[[tf.Tensor], tf.Tensor], *, steps: int, restarts: int = 1
 ) -> Attack:
     """PGD from uniformly random points of the ball.
 
     Args:
-        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
-        image_shape: (H, W, C).
-        loss: as in `PGD`.
+        pgd: model, loss and norm; attacks that share it are traced once.
         step_of: radius -> length of a step, both in pixels.
         steps: gradient steps of a restart; 0 leaves the random points: noise.
         restarts: starts.
-        norm: "linf" or "l2".
-        jit_compile: whether XLA compiles the steps.
 
     Returns:
         The attack.
 
     Example:
-        >>> pgd_attack(model, (8, 8, 1), "margin", lambda eps: eps / 5, steps=20)
+        >>> pgd_attack(PGD(model, (8, 8, 1), loss="margin"), lambda eps: eps / 5, steps=20)
     """
-    pgd = PGD(log_scores, image_shape, norm, loss, jit_compile)
 
     def find(
         images: tf.Tensor,
@@ -97,14 +83,10 @@ def pgd_attacks(
     """
     return {
         loss: pgd_attack(
-            log_scores,
-            image_shape,
-            loss,
+            PGD(log_scores, image_shape, config.norm, loss, jit_compile),
             lambda eps: config.step_ratio * eps,
             steps=config.steps,
             restarts=config.restarts,
-            norm=config.norm,
-            jit_compile=jit_compile,
         )
         for loss in config.losses
     }

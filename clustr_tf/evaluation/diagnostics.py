@@ -1,11 +1,11 @@
 """Signs that a robustness figure is an attack's failure and not the model's merit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
-from clustr_tf.attacks import PGD, Attack, pgd_attack
+from clustr_tf.attacks import Attack
 from clustr_tf.attacks.examples import as_pixels
 from clustr_tf.attacks.losses import margin
 from clustr_tf.evaluation.attacking import Examples
@@ -43,55 +43,33 @@ class Diagnostic:
         return self.value <= self.threshold + _ROUNDING
 
 
-def diagnostic_stages(
-    log_scores: LogScores,
-    image_shape: tuple[int, int, int],
-    num_classes: int,
-    config: EvaluationConfig,
-) -> dict[str, Attack]:
+def diagnostic_stages(target: Target) -> dict[str, Attack]:
     """The stages that only the diagnostics need.
 
     Args:
-        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
-        image_shape: (H, W, C).
-        num_classes: C.
-        config: norm, steps, queries.
+        target: what is attacked.
 
     Returns:
         Name of the stage -> attack.
     """
-
-    def pgd(loss: str, steps: int, restarts: int = 1) -> Attack:
-        return pgd_attack(
-            log_scores,
-            image_shape,
-            loss,
-            lambda eps: config.attack.step_ratio * eps,
-            steps=steps,
-            restarts=restarts,
-            norm=config.attack.norm,
-        )
-
-    stages = {f"20 steps {loss}": pgd(loss, _STEPS) for loss in _LOSSES}
-    stages |= {"100 steps": pgd("margin", _MANY_STEPS), "noise": pgd("margin", 0, _NOISE_DRAWS)}
+    stages = {f"20 steps {loss}": target.pgd_attack(loss, _STEPS) for loss in _LOSSES}
+    stages["100 steps"] = target.pgd_attack("margin", _MANY_STEPS)
+    stages["noise"] = target.pgd_attack("margin", 0, _NOISE_DRAWS)
     for scale in _SCALES:
-        target = Target(_times(log_scores, scale), image_shape, num_classes, config)
+        scaled = replace(target, log_scores=_times(target.log_scores, scale))
         for name in _SCALED:
-            attack = ATTACKS[name].build(target)
+            attack = ATTACKS[name].build(scaled)
             assert isinstance(attack, Attack)  # of one stage
             stages[f"{name} x {scale:g}"] = attack
     return stages
 
 
-def diagnose(
-    log_scores: LogScores, examples: Examples, config: EvaluationConfig, clustered: bool
-) -> list[Diagnostic]:
+def diagnose(target: Target, examples: Examples, clustered: bool) -> list[Diagnostic]:
     """Runs every diagnostic on the first few examples.
 
     Args:
-        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
+        target: what is attacked; its config has the radius and how many examples.
         examples: with the stages of `build_stages` and `diagnostic_stages`.
-        config: radius, norm and how many examples.
         clustered: whether the log-scores are those of clusters, so that the paper's protocol can
             be compared.
 
@@ -101,6 +79,7 @@ def diagnose(
     Reference:
         Athalye et al., arXiv 1802.00420; Carlini et al., arXiv 1902.06705.
     """
+    config = target.config
     count = min(config.diagnostic_examples, len(examples.labels))
     eps, correct = config.attack.eps, examples.correct[:count]
 
@@ -121,7 +100,7 @@ def diagnose(
     found = [
         Diagnostic(
             "zero gradients",
-            _share_without_gradient(log_scores, examples, config, count),
+            _share_without_gradient(target, examples, count),
             0.05,
             "share of examples on whose margin loss the image has no gradient",
         ),
@@ -163,7 +142,7 @@ def diagnose(
         ),
         Diagnostic(
             "silent success",
-            _silent_successes(log_scores, examples, config, count),
+            _silent_successes(target, examples, count),
             0.01,
             "share of examples that an iterate of PGD breaks and the last one does not",
         ),
@@ -195,33 +174,29 @@ def _batches(examples: Examples, config: EvaluationConfig, count: int) -> list[n
     return [rows[i : i + config.batch_size] for i in range(0, len(rows), config.batch_size)]
 
 
-def _share_without_gradient(
-    log_scores: LogScores, examples: Examples, config: EvaluationConfig, count: int
-) -> float:
+def _share_without_gradient(target: Target, examples: Examples, count: int) -> float:
     """Of the correctly classified examples."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def lengths(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(images)
-            loss = margin(labels, log_scores(images))
+            loss = margin(labels, target.log_scores(images))
         gradient = tape.gradient(loss, images, unconnected_gradients="zero")
         return tf.norm(tf.reshape(gradient, [tf.shape(images)[0], -1]), axis=1)
 
     found = [
         lengths(tf.constant(as_pixels(examples.images[rows])), tf.constant(examples.labels[rows]))
-        for rows in _batches(examples, config, count)
+        for rows in _batches(examples, target.config, count)
     ]
     return float(np.mean(np.concatenate(found) < _NO_GRADIENT)) if found else 0.0
 
 
-def _silent_successes(
-    log_scores: LogScores, examples: Examples, config: EvaluationConfig, count: int
-) -> float:
+def _silent_successes(target: Target, examples: Examples, count: int) -> float:
     """PGD step by step: broken on the way, but not at the end."""
-    attack, silent = config.attack, 0
-    pgd = PGD(log_scores, examples.images.shape[1:], attack.norm, "margin")
-    for rows in _batches(examples, config, count):
+    attack, silent = target.config.attack, 0
+    pgd = target.pgd("margin")
+    for rows in _batches(examples, target.config, count):
         images, labels = as_pixels(examples.images[rows]), examples.labels[rows]
         found = pgd.random_start(images, attack.eps, examples.seed, rows)
         ever = np.zeros(len(rows), bool)

@@ -66,20 +66,21 @@ def run_evaluation(root: Path, request: Request) -> None:
     with strategy.scope():
         classifier = workdir.load_classifier()
         source = Workdir(request.source).load_classifier() if request.source else None
-    names = attack_names(request, isinstance(classifier.head, ClusteringHead), source, classifier)
+    clustered = isinstance(classifier.head, ClusteringHead)
+    names = attack_names(request, clustered, source, classifier)
     config = overridden(experiment.evaluation, request)
     dataset = load_dataset(experiment.dataset)
     images, labels = dataset.test_images[: config.examples], dataset.test_labels[: config.examples]
     shape, classes = classifier.image_shape, dataset.num_classes
-    stages = build_stages(Target(classifier, shape, classes, config, source))
-    stages |= diagnostic_stages(classifier, shape, classes, config)
+    target = Target(classifier, shape, classes, config, source)
+    stages = build_stages(target) | diagnostic_stages(target)
     evaluator = RobustnessEvaluator(classifier, shape, stages, config.batch_size, strategy=strategy)
     with workdir.claimed(experiment), workdir.writing():
         memory = Memory(root / "evaluation", _fingerprint(workdir, request, config, images, labels))
         with AttackProgress(console, len(labels)) as progress:
             seed = experiment.training.seed
             examples = Examples(evaluator, images, labels, seed, memory, progress)
-            found = _measure(examples, classifier, names, config, request.protocol)
+            found = _measure(examples, target, names, request.protocol, clustered)
         figures = _figures(workdir, experiment, dataset, config, examples, found)
         arrays = _arrays(classifier, dataset, config, examples, found)
         write_arrays(root / "robustness.npz", arrays)
@@ -110,13 +111,9 @@ class _Found:
 
 
 def _measure(
-    examples: Examples,
-    classifier: Classifier,
-    names: tuple[str, ...],
-    config: EvaluationConfig,
-    protocol: str,
+    examples: Examples, target: Target, names: tuple[str, ...], protocol: str, clustered: bool
 ) -> _Found:
-    eps = config.attack.eps
+    config, eps = target.config, target.config.attack.eps
     outcomes = {
         name: examples.attacked(name, stages_of(name, config), eps)
         for name in names
@@ -131,8 +128,7 @@ def _measure(
     }
     diagnostics = []
     if protocol == "adaptive" and outcomes and config.diagnostic_examples:
-        clustered = isinstance(classifier.head, ClusteringHead)
-        diagnostics = diagnose(classifier, examples, config, clustered)
+        diagnostics = diagnose(target, examples, clustered)
     return _Found(outcomes, radii, smallest_eps, diagnostics)
 
 

@@ -1,12 +1,12 @@
 """The attacks of an evaluation by name: what stands behind each, and in which order."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 
-from clustr_tf.attacks import APGD, Attack, Square, TargetedAPGD, pgd_attack, pgd_attacks
+from clustr_tf.attacks import APGD, PGD, Attack, Square, TargetedAPGD, pgd_attack, pgd_attacks
 from clustr_tf.classifier import Classifier
 from clustr_tf.evaluation.settings import EvaluationConfig
 
@@ -36,6 +36,19 @@ class Target:
     num_classes: int
     config: EvaluationConfig
     source: Classifier | None = None
+    _pgd: dict[str, PGD] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def pgd(self, loss: str) -> PGD:
+        """PGD on a loss, one and the same for all attacks with it: it is traced once."""
+        if loss not in self._pgd:
+            norm = self.config.attack.norm
+            self._pgd[loss] = PGD(self.log_scores, self.image_shape, norm, loss)
+        return self._pgd[loss]
+
+    def pgd_attack(self, loss: str, steps: int, restarts: int = 1) -> Attack:
+        """PGD from random points, in steps that are the config's share of the radius."""
+        ratio = self.config.attack.step_ratio
+        return pgd_attack(self.pgd(loss), lambda eps: ratio * eps, steps=steps, restarts=restarts)
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,11 @@ class NamedAttack:
 
 
 def _pgd(target: Target) -> dict[str, Attack]:
-    attacks = pgd_attacks(target.log_scores, target.image_shape, target.config.attack)
-    return {f"pgd_{loss}": attack for loss, attack in attacks.items()}
+    attack = target.config.attack
+    return {
+        f"pgd_{loss}": target.pgd_attack(loss, attack.steps, attack.restarts)
+        for loss in attack.losses
+    }
 
 
 def _pgd_settings(config: EvaluationConfig) -> dict[str, Any]:
@@ -75,13 +91,10 @@ def _pgd_paper(target: Target) -> Attack:
         return tf.exp(target.log_scores(images))
 
     return pgd_attack(
-        published_scores,
-        target.image_shape,
-        "ce",
+        PGD(published_scores, target.image_shape, config.attack.norm, "ce"),
         lambda eps: tf.fill(tf.shape(eps), PAPER_STEP),
         steps=config.paper_steps,
         restarts=config.paper_restarts,
-        norm=config.attack.norm,
     )
 
 

@@ -37,16 +37,19 @@ def config_of(norm, eps, **values):
     return EvaluationConfig(attack, **{"square_queries": 1000, "paper_restarts": 2, **values})
 
 
-def examples_of(model, labels, config, folder, images=IMAGES):
-    classes = int(model(tf.constant(images[:1])).shape[1])
-    stages = build_stages(Target(model, SHAPE, classes, config))
+def target_of(model, config):
+    return Target(model, SHAPE, int(model(tf.constant(IMAGES[:1])).shape[1]), config)
+
+
+def examples_of(target, labels, folder, images=IMAGES):
+    model, config = target.log_scores, target.config
+    stages = build_stages(target) | diagnostic_stages(target)
     dlr = APGD(model, SHAPE, config.attack.norm, "dlr", config.apgd_steps)
     stages["apgd_dlr"] = Attack(
         lambda images, labels, eps, seed, attempt, ids: dlr(
             images, labels, eps=eps, seed=seed, example_ids=ids
         )
     )
-    stages |= diagnostic_stages(model, SHAPE, classes, config)
     evaluator = RobustnessEvaluator(model, SHAPE, stages, 100)
     return Examples(evaluator, images, labels, seed=2, memory=Memory(folder, {}))
 
@@ -73,7 +76,7 @@ FACTORS = {"linf": 1.01, "l2": 2.0}
 def test_a_linear_model_breaks_at_its_exact_margin(norm, tmp_path):
     labels, margins = margins_of(TWO_SIDED, norm)
     eps = float(np.median(margins))
-    examples = examples_of(two_sided, labels, config_of(norm, eps), tmp_path)
+    examples = examples_of(target_of(two_sided, config_of(norm, eps)), labels, tmp_path)
     assert examples.correct.all()
     for stage in ("pgd_ce", "pgd_margin", "pgd_dlr", "apgd_ce", "apgd_dlr", "apgd_t", "square"):
         broken = examples.attacked(stage, (stage,), eps).any_broken
@@ -87,7 +90,7 @@ def test_targets_find_the_nearest_of_several_boundaries(norm, tmp_path):
     """Of four linear classes: some target's boundary is the nearest one."""
     labels, margins = margins_of(WEIGHTS, norm)
     eps = float(np.median(margins))
-    examples = examples_of(linear, labels, config_of(norm, eps), tmp_path)
+    examples = examples_of(target_of(linear, config_of(norm, eps)), labels, tmp_path)
     broken = examples.attacked("apgd_t", ("apgd_t",), eps).any_broken
     assert not broken[margins > eps * 1.0001].any()
     assert broken[margins < eps / 1.01].all()
@@ -116,41 +119,38 @@ def labels_of(model):
     return np.argmax(model(tf.constant(IMAGES)), axis=1)
 
 
-def failed(model, config, folder, labels):
-    examples = examples_of(model, labels, config, folder)
-    found = diagnose(model, examples, config, clustered=True)
+def failed(target, examples):
+    found = diagnose(target, examples, clustered=True)
     return {diagnostic.name for diagnostic in found if not diagnostic.passed}
 
 
 def test_exp_scores_mask_and_the_ensemble_does_not_fall_for_it(tmp_path):
     """The published failure in the smallest: the paper's protocol only guesses."""
-    labels, config = labels_of(small_variance_clusters), config_of("linf", 0.1)
-    examples = examples_of(small_variance_clusters, labels, config, tmp_path)
+    target = target_of(small_variance_clusters, config_of("linf", 0.1))
+    examples = examples_of(target, labels_of(small_variance_clusters), tmp_path)
     paper = examples.attacked("pgd_paper", ("pgd_paper",), 0.1).any_broken
     ensemble = examples.attacked("ensemble", ENSEMBLE, 0.1).any_broken
     assert np.mean(ensemble) > 0.95
     assert np.mean(paper) < 0.7
-    names = failed(small_variance_clusters, config, tmp_path / "diagnostics", labels)
-    assert "masking gap" in names
+    assert "masking gap" in failed(target, examples)
 
 
 @pytest.mark.parametrize("model", [quantised, saturated])
 def test_missing_gradients_are_diagnosed_and_square_breaks_the_model(model, tmp_path):
-    labels, config = labels_of(model), config_of("linf", 0.2)
+    labels, target = labels_of(model), target_of(model, config_of("linf", 0.2))
     keep = labels == labels_of(linear)
-    examples = examples_of(model, np.where(keep, labels, -1), config, tmp_path)
+    examples = examples_of(target, np.where(keep, labels, -1), tmp_path)
     pgd = examples.attacked("pgd", ("pgd_margin",), 0.2).any_broken[keep]
     ensemble = examples.attacked("ensemble", ENSEMBLE, 0.2).any_broken[keep]
     assert np.mean(pgd) < 0.7
     assert np.mean(ensemble) > 0.9
-    names = failed(model, config, tmp_path / "diagnostics", np.where(keep, labels, -1))
-    assert {"zero gradients", "square beats PGD"} <= names
+    assert {"zero gradients", "square beats PGD"} <= failed(target, examples)
 
 
 def test_an_honest_model_passes_every_diagnostic(tmp_path):
     labels, margins = margins_of(TWO_SIDED, "linf")
-    config = config_of("linf", float(np.quantile(margins, 0.6)))
-    assert not failed(two_sided, config, tmp_path, labels)
+    target = target_of(two_sided, config_of("linf", float(np.quantile(margins, 0.6))))
+    assert not failed(target, examples_of(target, labels, tmp_path))
 
 
 def test_saturated_cross_entropy_does_not_save_a_broken_model(tmp_path):
@@ -161,7 +161,7 @@ def test_saturated_cross_entropy_does_not_save_a_broken_model(tmp_path):
 
     labels, margins = margins_of(TWO_SIDED, "linf")
     eps = float(margins.max()) * 1.01
-    examples = examples_of(loud, labels, config_of("linf", eps), tmp_path)
+    examples = examples_of(target_of(loud, config_of("linf", eps)), labels, tmp_path)
     broken = {
         loss: np.mean(examples.attacked(loss, (f"pgd_{loss}",), eps).any_broken)
         for loss in ("ce", "margin", "dlr")
@@ -182,7 +182,9 @@ def test_the_scale_of_the_log_scores_does_not_matter(scale, tmp_path):
         return scale * small_variance_clusters(images)
 
     worst = [
-        examples_of(model, labels, config, tmp_path / name).attacked("ensemble", ENSEMBLE, eps)
+        examples_of(target_of(model, config), labels, tmp_path / name).attacked(
+            "ensemble", ENSEMBLE, eps
+        )
         for name, model in [("plain", small_variance_clusters), ("scaled", scaled)]
     ]
     shares = [np.mean(outcome.any_broken) for outcome in worst]
@@ -206,8 +208,8 @@ def test_no_attack_breaks_an_example_inside_its_certified_radius(certified_class
     labels = np.argmax(certified_classifier(images.astype(np.float32) / 255), axis=1)
     radii = certify_images(certified_classifier, images, labels).main.radius_l2
     assert np.median(radii) > 0.01
-    config = config_of("l2", 0.1)
-    examples = examples_of(certified_classifier, labels, config, tmp_path, images)
+    target = target_of(certified_classifier, config_of("l2", 0.1))
+    examples = examples_of(target, labels, tmp_path, images)
     grid = np.quantile(radii, [0.2, 0.5, 0.8, 1.0])
     for stage in ("pgd_ce", "pgd_margin", "apgd_ce", "apgd_t", "square"):
         smallest = examples.smallest_eps(stage, (stage,), [float(eps) for eps in grid])
