@@ -11,6 +11,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import threading
 from multiprocessing import forkserver
 from pathlib import Path
 from unittest import mock
@@ -28,15 +29,59 @@ def context():
     return context
 
 
+class Program:
+    """`python -m module flags` while it runs, as `subprocess.Popen`.
+
+    It is the first of a process group, in which is whatever it starts.
+    """
+
+    def __init__(self, module, *flags, cwd=ROOT, **environment):
+        self._stderr = tempfile.NamedTemporaryFile("r")  # noqa: SIM115, see close
+        reader, writer = context().Pipe(duplex=False)
+        with reader, writer:
+            arguments = (module, [str(flag) for flag in flags], cwd, environment)
+            outputs = (writer, self._stderr.name)
+            self._process = context().Process(target=_main, args=(*arguments, *outputs))
+            self._process.start()
+            self.stdout = os.fdopen(os.dup(reader.fileno()))
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+    def communicate(self, timeout=600):
+        """The rest of its stdout and its stderr, when it has ended; it is killed if late."""
+        late = threading.Timer(timeout, self.kill)
+        late.start()
+        stdout = self.stdout.read()
+        self._process.join()
+        late.cancel()
+        stderr = self._stderr.read()
+        self.close()
+        return stdout, stderr
+
+    def close(self):
+        """Waits for its end; what it said is gone."""
+        self._process.join()
+        self.stdout.close()
+        self._stderr.close()
+
+
 def run(module, *flags, cwd=ROOT):
     """`python -m module flags`, to its end."""
-    with tempfile.TemporaryDirectory() as folder:
-        outputs = Path(folder, "stdout"), Path(folder, "stderr")
-        process = context().Process(target=_main, args=(module, flags, cwd, outputs))
-        process.start()
-        process.join()
-        stdout, stderr = (output.read_text() for output in outputs)
-    return subprocess.CompletedProcess([module, *flags], process.exitcode, stdout, stderr)
+    program = Program(module, *flags, cwd=cwd)
+    stdout, stderr = program.communicate()
+    return subprocess.CompletedProcess([module, *flags], program.returncode, stdout, stderr)
 
 
 def redirect(descriptor, path):
@@ -44,9 +89,13 @@ def redirect(descriptor, path):
     os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
 
 
-def _main(module, flags, cwd, outputs):
-    for descriptor, path in enumerate(outputs, start=1):
-        redirect(descriptor, path)
+def _main(module, flags, cwd, environment, stdout, stderr):
+    os.setsid()
+    os.dup2(stdout.fileno(), 1)
+    stdout.close()
+    redirect(2, stderr)
+    sys.stdout.reconfigure(line_buffering=True)  # its lines are waited for
+    os.environ.update(environment)
     os.chdir(cwd)
     sys.argv = [module, *flags]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

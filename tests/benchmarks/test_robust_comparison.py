@@ -1,11 +1,8 @@
 """The table of runs that are finished."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests import programs
 
 
 def write_run(workdir, clean, worst, gap, cross_entropy, failed):
@@ -36,14 +33,9 @@ def test_the_table_has_means_and_ranges_of_the_seeds_from_the_first_on(tmp_path)
     write_run(tmp_path / "clustr_at-1", 0.75, 0.25, 0.25, 0.375, failed=False)
     write_run(tmp_path / "clustr_at-2", 0.5, 0.5, 0.0, 0.5, failed=True)
     flags = ("--rows=clustr_at", "--passes=9", "--first_seed=1", "--seeds=2")
-    printed = subprocess.run(
-        [sys.executable, "-m", "benchmarks.robust_comparison", f"--output={tmp_path}", *flags],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert [cell.strip() for cell in printed.splitlines()[-1].split("|")[1:-1]] == [
+    finished = programs.run("benchmarks.robust_comparison", f"--output={tmp_path}", *flags)
+    assert finished.returncode == 0, finished.stderr
+    assert [cell.strip() for cell in finished.stdout.splitlines()[-1].split("|")[1:-1]] == [
         *("`clustr_at`", "8", "4"),
         *("62.50 (50.00-75.00)", "37.50 (25.00-50.00)", "32.7 to 42.6", ""),
         *("12.50 (0.00-25.00)", "6.25 (0.00-12.50)", "masking gap"),

@@ -1,11 +1,9 @@
 """The commands of a page, run as a reader would run them, though on fewer images."""
 
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
+import shlex
 
+from tests import programs
 from tests.docs.pages import ROOT, blocks
 
 # What makes an environment, and the parallel search, which tests/tuning/test_search.py runs on a
@@ -21,13 +19,13 @@ SMALLER = {
 
 
 def script(page):
-    """The bash blocks of a page, with flags that make them quick; what is left out is a comment."""
+    """Lines of the bash blocks, with flags that make them quick; what is left out is a comment."""
     lines = []
     for block in blocks(page):
         if block.language == "bash":
             for line in block.text.replace("\\\n", " ").splitlines():
                 lines.append(f"# {line}" if line.startswith(LEFT_OUT) else _quicker(line))
-    return "\n".join(["set -eu", *lines]) + "\n"
+    return lines
 
 
 def _quicker(line):
@@ -36,19 +34,11 @@ def _quicker(line):
 
 
 def run(page, folder):
-    """Runs them in a folder that holds nothing but the configs; gives what they said."""
+    """Runs them, all of which must succeed, in a folder that holds nothing but the configs."""
     (folder / "configs").symlink_to(ROOT / "configs")
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    return subprocess.run(
-        ["bash"],
-        input=script(page),
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    for line in script(page):
+        if not line.startswith("#"):
+            python, option, module, *flags = shlex.split(line)
+            assert (python, option) == ("python", "-m"), line
+            finished = programs.run(module, *flags, cwd=folder)
+            assert finished.returncode == 0, f"{line}\n{finished.stdout}{finished.stderr}"

@@ -10,8 +10,7 @@ DOCS = ROOT / "docs"
 
 @pytest.mark.slow
 def test_getting_started_leaves_a_model_its_figures_and_an_export(tmp_path):
-    done = session.run(DOCS / "getting_started.md", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    session.run(DOCS / "getting_started.md", tmp_path)
     for file in ("model.keras", "metrics.csv", "summary.json", "report.html", "certificates.json"):
         assert (tmp_path / "runs" / "digits" / file).exists()
     assert (tmp_path / "runs" / "plain" / "model.keras").exists()
@@ -20,15 +19,14 @@ def test_getting_started_leaves_a_model_its_figures_and_an_export(tmp_path):
 
 @pytest.mark.slow
 def test_a_search_leaves_a_config_that_is_trained_and_evaluated(tmp_path):
-    done = session.run(DOCS / "tuning.md", tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    session.run(DOCS / "tuning.md", tmp_path)
     for file in ("search/trials.csv", "search/trials.html", "best/model.keras", "best/report.html"):
         assert (tmp_path / "runs" / file).exists()
 
 
 def test_only_the_environment_and_the_parallel_search_are_left_out():
     pages = [DOCS / name for name in ("getting_started.md", "tuning.md")]
-    lines = [line for page in pages for line in session.script(page).splitlines()]
+    lines = [line for page in pages for line in session.script(page)]
     ran = [line.split()[2] for line in lines if line.startswith("python -m")]
     left_out = [line.split()[1] for line in lines if line.startswith("#")]
     training = ["clustr_tf.train", "clustr_tf.train", "clustr_tf.evaluate", "clustr_tf.certify"]

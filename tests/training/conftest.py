@@ -1,15 +1,11 @@
 """Worker processes on this machine."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import Program
 
 
 def _free_ports(count):
@@ -24,37 +20,22 @@ def _free_ports(count):
 
 @pytest.fixture
 def start():
-    """Starts Python programs that end with the test: (arguments, **environment) -> process."""
+    """Starts programs that end with the test: (module, flags, **environment) -> process."""
     processes = []
 
-    def start_one(*arguments, **environment):
-        processes.append(
-            subprocess.Popen(
-                [sys.executable, *map(str, arguments)],
-                cwd=ROOT,
-                env={
-                    **os.environ,
-                    "PYTHONPATH": str(ROOT),
-                    "PYTHONUNBUFFERED": "1",
-                    "CUDA_VISIBLE_DEVICES": "",
-                    **environment,
-                },
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
+    def start_one(module, *flags, **environment):
+        processes.append(Program(module, *flags, CUDA_VISIBLE_DEVICES="", **environment))
         return processes[-1]
 
     yield start_one
     for process in processes:
         process.kill()
-        process.communicate()
+        process.close()
 
 
 @pytest.fixture
 def start_workers(start):
-    """Starts two workers over loopback: (worker number -> arguments) -> processes."""
+    """Starts two workers over loopback: (worker number -> module and flags) -> processes."""
 
     def start_both(arguments_of):
         cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(2)]}

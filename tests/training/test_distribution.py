@@ -1,7 +1,6 @@
 """Two replicas, on two logical CPUs and in two processes over loopback, against one device."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from clustr_tf.errors import InputError
 from clustr_tf.training.distribution import connect
 
-PROGRAM = Path(__file__).parent / "two_replicas.py"
+PROGRAM = "tests.training.two_replicas"
 METHODS = ("clustr", "clustr_free", "pgd_at")
 
 

@@ -30,7 +30,7 @@ def train(start_workers, tmp_path):
     def start_training(name, *flags):
         return start_workers(
             lambda index: (
-                *("-m", "clustr_tf.train", f"--workdir={tmp_path / name / str(index)}"),
+                *("clustr_tf.train", f"--workdir={tmp_path / name / str(index)}"),
                 *OVERRIDES,
                 *flags,
             )

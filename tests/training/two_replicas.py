@@ -1,4 +1,4 @@
-"""A program with two replicas, for test_distribution.py: `two_replicas.py STRATEGY FOLDER`.
+"""A program with two replicas, for test_distribution.py: `two_replicas STRATEGY FOLDER`.
 
 It checks one step against one device, then trains by several methods and leaves in FOLDER what
 this process knows after each epoch. It is a program of its own because TensorFlow lets logical

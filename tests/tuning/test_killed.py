@@ -3,13 +3,11 @@
 import csv
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import Program
+
 FLAGS = (
     "--max_trials=1",
     "--config.search.algorithm=random",
@@ -20,14 +18,7 @@ FLAGS = (
 
 
 def _start(root):
-    return subprocess.Popen(
-        [sys.executable, "-m", "clustr_tf.tune", f"--workdir={root}", *FLAGS],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # its group is the search and its trial
-    )
+    return Program("clustr_tf.tune", f"--workdir={root}", *FLAGS)
 
 
 def _kill_both(search):
@@ -40,7 +31,7 @@ def _epochs(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", [subprocess.Popen.kill, _kill_both], ids=["search", "both"])
+@pytest.mark.parametrize("kill", [Program.kill, _kill_both], ids=["search", "both"])
 def test_a_killed_search_goes_on_at_the_checkpoint_of_its_trial(kill, tmp_path):
     trial = tmp_path / "run" / "trials" / "0"
     trial.mkdir(parents=True)
@@ -60,8 +51,8 @@ def test_a_killed_search_goes_on_at_the_checkpoint_of_its_trial(kill, tmp_path):
     assert 2 <= len(before) < 6
 
     again = _start(tmp_path / "run")
-    output, _ = again.communicate()
-    assert again.returncode == 0, output
+    output, errors = again.communicate()
+    assert again.returncode == 0, output + errors
     assert _epochs(trial)[: len(before)] == before  # with their times: they were not run again
     assert len(_epochs(trial)) == 6
     assert "1 trials, 0 failed" in output
