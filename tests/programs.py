@@ -4,10 +4,12 @@ They are forked from a server that has. Python has one such server, which keeps 
 that used it has asked for: so it is asked for here, once for all tests.
 """
 
+import contextlib
 import functools
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -54,27 +56,38 @@ class Program:
         return self._process.exitcode
 
     def send_signal(self, number):
-        os.kill(self.pid, number)
+        if self.returncode is None:
+            os.kill(self.pid, number)
 
     def kill(self):
+        """The program alone."""
         self._process.kill()
+
+    def kill_group(self):
+        """The program and whatever it has started."""
+        self.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def communicate(self, timeout=600):
         """The rest of its stdout and its stderr, when it has ended; it is killed if late."""
-        late = threading.Timer(timeout, self.kill)
+        late = threading.Timer(timeout, self.kill_group)
+        late.daemon = True
         late.start()
-        stdout = self.stdout.read()
-        self._process.join()
-        late.cancel()
-        stderr = self._stderr.read()
-        self.close()
-        return stdout, stderr
+        try:
+            stdout = self.stdout.read()
+            self._process.join()
+            return stdout, self._stderr.read()
+        finally:
+            late.cancel()
+            self.close()
 
     def close(self):
-        """Waits for its end; what it said is gone."""
-        self._process.join()
+        """Ends it, if it has not ended; what it said is gone."""
+        self.kill()
         self.stdout.close()
         self._stderr.close()
+        self._process.join()
 
 
 def run(module, *flags, cwd=ROOT):

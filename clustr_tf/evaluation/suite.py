@@ -39,14 +39,33 @@ class Target:
     _pgd: dict[str, PGD] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def pgd(self, loss: str) -> PGD:
-        """PGD on a loss, one and the same for all attacks with it: it is traced once."""
+        """PGD on a loss, one and the same for all attacks with it: it is traced once.
+
+        Args:
+            loss: as in `PGD`.
+
+        Returns:
+            PGD on these log-scores in the config's norm.
+        """
         if loss not in self._pgd:
             norm = self.config.attack.norm
             self._pgd[loss] = PGD(self.log_scores, self.image_shape, norm, loss)
         return self._pgd[loss]
 
     def pgd_attack(self, loss: str, steps: int, restarts: int = 1) -> Attack:
-        """PGD from random points, in steps that are the config's share of the radius."""
+        """PGD from random points, in steps that are the config's share of the radius.
+
+        Args:
+            loss: as in `PGD`.
+            steps: gradient steps of a restart.
+            restarts: starts.
+
+        Returns:
+            The attack.
+
+        Example:
+            >>> target.pgd_attack("margin", steps=20)
+        """
         ratio = self.config.attack.step_ratio
         return pgd_attack(self.pgd(loss), lambda eps: ratio * eps, steps=steps, restarts=restarts)
 

@@ -72,6 +72,12 @@ TWO_SIDED = np.concatenate([-WEIGHTS[:, :1], WEIGHTS[:, :1]], axis=1)
 FACTORS = {"linf": 1.01, "l2": 2.0}
 
 
+def test_attacks_of_one_loss_share_what_is_traced():
+    target = target_of(linear, config_of("linf", 0.1))
+    assert target.pgd("margin") is target.pgd("margin")
+    assert target.pgd("margin") is not target.pgd("ce")
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_linear_model_breaks_at_its_exact_margin(norm, tmp_path):
     labels, margins = margins_of(TWO_SIDED, norm)

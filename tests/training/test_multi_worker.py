@@ -25,15 +25,15 @@ LOG_LINE = re.compile(r"[IW]\d{4} |WARNING: All log messages before")
 
 @pytest.fixture
 def train(start_workers, tmp_path):
-    """Starts two workers that train in a folder: (folder, flags) -> processes."""
+    """Starts two workers that train in a folder: (folder, forked) -> processes."""
 
-    def start_training(name, *flags):
+    def start_training(name, forked=True):
         return start_workers(
             lambda index: (
                 *("clustr_tf.train", f"--workdir={tmp_path / name / str(index)}"),
                 *OVERRIDES,
-                *flags,
-            )
+            ),
+            forked,
         )
 
     return start_training
@@ -71,7 +71,7 @@ def test_two_workers_reach_the_accuracy_of_one_and_resume_exactly(train, tmp_pat
         assert (status, line.split(".")[0]) == (143, "Terminated")
     shutil.copytree(tmp_path / "whole", tmp_path / "losing")
 
-    for process in train("whole"):
+    for process in train("whole", forked=False):
         assert ended(process) == (0, [])
     assert not (tmp_path / "whole" / "1").exists()  # only the chief touches its workdir
     whole = tmp_path / "whole" / "0"

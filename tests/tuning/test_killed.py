@@ -2,7 +2,7 @@
 
 import csv
 import os
-import signal
+from contextlib import closing
 
 import pytest
 
@@ -21,24 +21,19 @@ def _start(root):
     return Program("clustr_tf.tune", f"--workdir={root}", *FLAGS)
 
 
-def _kill_both(search):
-    os.killpg(search.pid, signal.SIGKILL)
-
-
 def _epochs(folder):
     with (folder / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", [Program.kill, _kill_both], ids=["search", "both"])
+@pytest.mark.parametrize("kill", [Program.kill, Program.kill_group], ids=["search", "both"])
 def test_a_killed_search_goes_on_at_the_checkpoint_of_its_trial(kill, tmp_path):
     trial = tmp_path / "run" / "trials" / "0"
     trial.mkdir(parents=True)
     # What the trial says is read as it says it: so the test knows where it is.
     os.mkfifo(trial / "log.txt")
-    search = _start(tmp_path / "run")
-    with (trial / "log.txt").open() as log:
+    with closing(_start(tmp_path / "run")) as search, (trial / "log.txt").open() as log:
         for line in log:
             # An epoch is told when its checkpoint is there.
             if line.startswith("epoch 2/6"):
