@@ -10,6 +10,7 @@ images, and against CleverHans called eagerly, in turn, medians of the ratios of
 seconds and peak memory for so many digits (test images, then training images).
 """
 
+import dataclasses
 import resource
 import statistics
 import tempfile
@@ -22,17 +23,14 @@ from absl import app, flags
 from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
 
 from benchmarks.data import random_images
+from benchmarks.runs import overridden, read_run
 from benchmarks.timing import in_turn, ratio
-from clustr_tf.attacks import PGD, Attack, RobustnessEvaluator, cross_entropy
-from clustr_tf.attacks.examples import as_pixels
-from clustr_tf.datasets import load_dataset
-from clustr_tf.evaluation.attacking import Examples
-from clustr_tf.evaluation.memory import Memory
-from clustr_tf.evaluation.suite import ENSEMBLE, PAPER_RADII, Target, build_stages
-from clustr_tf.experiment import read_experiment
-from clustr_tf.training.building import build_classifier
-from clustr_tf.workdir import Workdir
-from configs import cifar10
+from clustr_tf.attacks import Attack, CompiledPGD, RobustnessEvaluator
+from clustr_tf.configs import cifar10
+from clustr_tf.data.pixels import to_pixels
+from clustr_tf.evaluate.attacking import Examples
+from clustr_tf.evaluate.suite import ENSEMBLE, PAPER_RADII
+from clustr_tf.losses import cross_entropy
 
 _WIDTH = flags.DEFINE_integer("width", 16, "channels of ResNet-18's first stage; 64: the paper's")
 _BATCH = flags.DEFINE_integer("batch", 64, "images of an iteration")
@@ -40,18 +38,18 @@ _PAIRS = flags.DEFINE_integer("pairs", 7, "measurements that count, after one to
 _WORKDIR = flags.DEFINE_string("workdir", "runs/plain", "a finished run on digits")
 _EXAMPLES = flags.DEFINE_integer("examples", 1000, "digits that are attacked")
 _ITERATIONS, _EPS = 10, 8 / 255
+_BATCH_SIZE = 250  # digits attacked at once
 
 
 def iteration() -> None:
     """Prints the ratios of one PGD iteration."""
-    config = cifar10.get_config("thin")
-    config.backbone.width = _WIDTH.value
     dataset = random_images(500)
-    classifier = build_classifier(read_experiment(config.to_dict()), dataset)
+    experiment = overridden(cifar10.get_config("thin"), {"backbone.width": _WIDTH.value})
+    classifier = experiment.build_classifier(dataset)
     classifier.head.set_clusters(np.random.default_rng(0).normal(size=(20, 8 * _WIDTH.value)), 1.0)
-    images = tf.constant(as_pixels(dataset.train_images[: _BATCH.value]))
+    images = tf.constant(to_pixels(dataset.train_images[: _BATCH.value]))
     labels = tf.constant(dataset.train_labels[: _BATCH.value])
-    attack = PGD(classifier, classifier.image_shape)
+    attack = CompiledPGD(classifier, classifier.image_shape)
     step = _EPS / 4
 
     @tf.function(autograph=False)
@@ -144,16 +142,12 @@ def ensemble(folder: Path) -> None:
 
 def digits_examples(folder: Path) -> Examples:
     """Test images, then training images, again and again if more are wanted."""
-    workdir = Workdir(Path(_WORKDIR.value))
-    experiment, classifier = workdir.experiment(), workdir.load_classifier()
-    dataset = load_dataset(experiment.dataset)
-    images = np.concatenate([dataset.test_images, dataset.train_images])
-    labels = np.concatenate([dataset.test_labels, dataset.train_labels])
+    run = read_run(_WORKDIR.value)
+    images = np.concatenate([run.dataset.test_images, run.dataset.train_images])
+    labels = np.concatenate([run.dataset.test_labels, run.dataset.train_labels])
     rows = np.arange(_EXAMPLES.value) % len(labels)
-    shape = classifier.image_shape
-    stages = build_stages(Target(classifier, shape, dataset.num_classes, experiment.evaluation))
-    evaluator = RobustnessEvaluator(classifier, shape, stages)
-    return Examples(evaluator, images[rows], labels[rows], 0, Memory(folder, {}))
+    plan = dataclasses.replace(run.experiment.evaluation, batch_size=_BATCH_SIZE)
+    return run.attacked(images[rows], labels[rows], plan, seed=0, memory=folder)
 
 
 def main(arguments: list[str]) -> None:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from clustr_tf.classifier import Classifier
+from clustr_tf.methods import METHODS, ClustrIBP, ClustrQTrades, Method, Trades
 
 
 class Passes(NamedTuple):
@@ -22,21 +23,25 @@ class Passes(NamedTuple):
     attack_steps: int
     replays: int = 1
 
+    @property
+    def cost(self) -> int:
+        """How many passes that is."""
+        return (self.descents + self.attack_steps) * self.replays
 
-PASSES = {
-    "clustr": Passes(1, 0),
-    "clustr_qtrades": Passes(2, 1),
-    "clustr_trades": Passes(2, 10),
-    "clustr_free": Passes(1, 0, replays=4),
-    "clustr_robust": Passes(2, 3),
-    "clustr_at": Passes(1, 1),
-    "clustr_ibp": Passes(3, 0),  # the clean image and both ends of the box
-    "nominal": Passes(1, 0),
-    "pgd_at": Passes(1, 7),
-    "fast_at": Passes(1, 1),
-    "free_at": Passes(1, 0, replays=4),
-    "trades": Passes(2, 10),
-}
+
+# On any backbone; `clustr_certified` needs one that is 1-Lipschitz.
+METHODS_ANYWHERE = [name for name, method in METHODS.items() if not method.needs_lipschitz]
+
+
+def passes_of(method: Method) -> Passes:
+    """The passes of a method: its steps and replays, and the batches that its loss descends."""
+    descents = 1
+    if isinstance(method, ClustrQTrades | Trades):
+        descents = 2  # the images and their companions
+    elif isinstance(method, ClustrIBP):
+        descents = 3  # the images and both ends of the box
+    replays = method.free.replays if method.free else 1
+    return Passes(descents, getattr(method, "steps", 0), replays)
 
 
 def build_bare_step(

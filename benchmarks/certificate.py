@@ -17,7 +17,7 @@ from absl import app, flags
 
 from benchmarks.networks import DIM, INPUTS, free_bound, random_classifier
 from benchmarks.timing import in_turn, ratio
-from clustr_tf.certification import certify_batch, head_geometry
+from clustr_tf.certify.radii import certify_batch, head_geometry
 from clustr_tf.classifier import Classifier
 
 _BACKBONE = flags.DEFINE_enum("backbone", "resnet18", list(INPUTS), f"of dimension {DIM}")

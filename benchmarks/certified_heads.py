@@ -13,11 +13,9 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
-from benchmarks.runs import cell, finished_run
-from clustr_tf.certificates import nearest_cluster_proof, soft_score_proof
-from clustr_tf.certification import certify_images
-from clustr_tf.datasets import load_dataset
-from clustr_tf.workdir import Workdir
+from benchmarks.runs import cell, finished_run, read_run
+from clustr_tf.certify.images import certify_images
+from clustr_tf.certify.radii import nearest_cluster_proof, soft_score_proof
 
 _OUTPUT = flags.DEFINE_string("output", "runs/heads", "folder of the workdirs")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each head, from 0")
@@ -28,8 +26,7 @@ _PROOFS = ("nearest", "pairwise", "exact")
 
 def certified(root: Path) -> list[float]:
     """Clean accuracy, then certified accuracy of the soft scores and of each proof."""
-    workdir = Workdir(root)
-    classifier, dataset = workdir.load_classifier(), load_dataset(workdir.experiment().dataset)
+    _, classifier, dataset = read_run(root)
     proofs = [soft_score_proof(None), *map(nearest_cluster_proof, _PROOFS)]
     result = certify_images(classifier, dataset.test_images, dataset.test_labels, proofs)
     return [
@@ -52,7 +49,7 @@ def main(arguments: list[str]) -> None:
             finished_run(
                 root,
                 "--config=configs/digits_certified.py",
-                f"--config.objective.centroids={kind}",
+                f"--config.method.centroids={kind}",
                 f"--config.clustering.clusters_per_class={clusters}",
                 f"--config.training.seed={seed}",
             )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from clustr_tf.datasets import Dataset
+from clustr_tf.data.dataset import Dataset
 
 
 def random_images(

@@ -16,6 +16,8 @@ from pathlib import Path
 import numpy as np
 from absl import app, flags
 
+from benchmarks.first_epochs import weights_digest
+
 _ROOT = Path(__file__).parents[1]
 _FOLDER = flags.DEFINE_string("folder", "runs/kill_and_resume", "where the two runs go; new")
 _KILLS = flags.DEFINE_integer("kills", 20, "how often to kill", lower_bound=1)
@@ -87,10 +89,7 @@ def _differences(one: Path, other: Path) -> list[str]:
         differing = [name for name in names if ours[name].tobytes() != theirs[name].tobytes()]
     if (one / "metrics.csv").read_bytes() != (other / "metrics.csv").read_bytes():
         differing.append("metrics.csv")
-    from clustr_tf.workdir import Workdir
-
-    weights = [Workdir(root).load_classifier().get_weights() for root in (one, other)]
-    if any(a.tobytes() != b.tobytes() for a, b in zip(*weights, strict=True)):
+    if weights_digest(one / "model.keras") != weights_digest(other / "model.keras"):
         differing.append("model.keras")
     return differing
 

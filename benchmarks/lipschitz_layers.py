@@ -16,12 +16,10 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from benchmarks.runs import cell, finished_run
-from clustr_tf.certification import certify_images
+from benchmarks.runs import FinishedRun, cell, finished_run, read_run
+from clustr_tf.certify.images import certify_images
 from clustr_tf.classifier import Classifier
-from clustr_tf.datasets import load_dataset
 from clustr_tf.layers import AOLConv2D, OrthogonalDense, SLLConv2D
-from clustr_tf.workdir import Workdir
 
 _OUTPUT = flags.DEFINE_string("output", "runs/lipschitz", "folder of the workdirs")
 _SEEDS = flags.DEFINE_integer("seeds", 3, "seeds of each backbone, from 0")
@@ -48,8 +46,9 @@ def main(arguments: list[str]) -> None:
                 f"--config.backbone.width={width}",
                 f"--config.training.seed={seed}",
             )
-            trained[name, seed] = Workdir(root).load_classifier()
-            clean, certified = certified_accuracy(root, trained[name, seed])
+            run = read_run(root)
+            trained[name, seed] = run.classifier
+            clean, certified = certified_accuracy(run)
             figures.append((clean, certified, summary["training_seconds"]))
         parameters = trained[name, 0].backbone.count_params()
         clean_cell, certified_cell, seconds = (
@@ -66,10 +65,10 @@ def main(arguments: list[str]) -> None:
         )
 
 
-def certified_accuracy(root: Path, classifier: Classifier) -> tuple[float, float]:
+def certified_accuracy(run: FinishedRun) -> tuple[float, float]:
     """Of the soft scores: clean, and certified at `_RADIUS`."""
-    dataset = load_dataset(Workdir(root).experiment().dataset)
-    found = certify_images(classifier, dataset.test_images, dataset.test_labels).main
+    images, labels = run.dataset.test_images, run.dataset.test_labels
+    found = certify_images(run.classifier, images, labels).main
     return float(np.mean(found.correct)), found.certified_accuracy(_RADIUS)
 
 

@@ -17,12 +17,8 @@ import keras
 import numpy as np
 from absl import app, flags
 
-from clustr_tf.attacks import RobustnessEvaluator
-from clustr_tf.datasets import load_dataset
-from clustr_tf.evaluation.attacking import Examples
-from clustr_tf.evaluation.memory import Memory
-from clustr_tf.evaluation.suite import ENSEMBLE, Target, build_stages
-from clustr_tf.workdir import Workdir
+from benchmarks.runs import read_run
+from clustr_tf.evaluate.suite import ENSEMBLE
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/plain", "a finished run with a clustering head")
 _EXAMPLES = flags.DEFINE_integer("examples", 360, "the first so many test images")
@@ -35,24 +31,19 @@ _COLUMNS = {
 }
 
 
-def accuracies(workdir: Workdir, divisor: float, folder: Path) -> list[float]:
+def accuracies(workdir: str, divisor: float, folder: Path) -> list[float]:
     """Clean accuracy and what each attack leaves, with sigma^2 divided."""
-    experiment, classifier = workdir.experiment(), workdir.load_classifier()
-    head = classifier.head
+    run = read_run(workdir)
+    head, dataset, plan = run.classifier.head, run.dataset, run.experiment.evaluation
     centroids, variance = map(keras.ops.convert_to_numpy, (head.centroids, head.variance))
     head.set_clusters(centroids, variance / divisor)
-    dataset = load_dataset(experiment.dataset)
-    config = experiment.evaluation
-    attack = dataclasses.replace(config.attack, losses=_LOSSES)
-    config = dataclasses.replace(config, attack=attack)
-    shape = classifier.image_shape
-    stages = build_stages(Target(classifier, shape, dataset.num_classes, config))
-    examples = Examples(
-        RobustnessEvaluator(classifier, shape, stages, config.batch_size),
+    attack = dataclasses.replace(plan.attack, losses=_LOSSES)
+    examples = run.attacked(
         dataset.test_images[: _EXAMPLES.value],
         dataset.test_labels[: _EXAMPLES.value],
-        experiment.training.seed,
-        Memory(folder, {}),
+        dataclasses.replace(plan, attack=attack),
+        run.experiment.training.seed,
+        folder,
     )
     found = [examples.attacked(name, names, attack.eps) for name, names in _COLUMNS.items()]
     left = [np.mean(examples.correct & ~outcome.any_broken) for outcome in found]
@@ -66,7 +57,7 @@ def main(arguments: list[str]) -> None:
     print("| --- " * (len(_COLUMNS) + 2) + "|")
     for divisor in _DIVISORS:
         with tempfile.TemporaryDirectory() as folder:
-            shares = accuracies(Workdir(Path(_WORKDIR.value)), divisor, Path(folder))
+            shares = accuracies(_WORKDIR.value, divisor, Path(folder))
         cells = " | ".join(f"{100 * share:.1f} %" for share in shares)
         print(f"| {'as trained' if divisor == 1 else f'/ {divisor}'} | {cells} |", flush=True)
 

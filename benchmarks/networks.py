@@ -3,7 +3,7 @@
 import numpy as np
 
 from clustr_tf.backbones import build_backbone
-from clustr_tf.certificates import LipschitzBound, embed_with_norms
+from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 

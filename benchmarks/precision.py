@@ -7,16 +7,14 @@ really errs by), bfloat16 and float16; the slack is that of one forward pass, ha
 proved for two.
 """
 
-from pathlib import Path
-
 import keras
 import numpy as np
 from absl import app, flags
 
-from clustr_tf.certificates import embed_with_norms, lipschitz_bound
+from benchmarks.runs import read_run
+from clustr_tf.certify.l2.lipschitz import embed_with_norms, lipschitz_bound
 from clustr_tf.classifier import Classifier
-from clustr_tf.datasets import load_dataset, to_pixels
-from clustr_tf.workdir import Workdir
+from clustr_tf.data.pixels import to_pixels
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "a finished run")
 _EXAMPLES = flags.DEFINE_integer("examples", 360, "test images")
@@ -26,9 +24,7 @@ _PRECISIONS = ("float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float1
 def main(arguments: list[str]) -> None:
     """Measures and prints a line a precision."""
     del arguments
-    workdir = Workdir(Path(_WORKDIR.value))
-    classifier = workdir.load_classifier()
-    dataset = load_dataset(workdir.experiment().dataset)
+    _, classifier, dataset = read_run(_WORKDIR.value)
     images = to_pixels(dataset.test_images[: _EXAMPLES.value])
     bound = lipschitz_bound(classifier.embedder)
     embeddings, norms = embed_with_norms(classifier.embedder, images)

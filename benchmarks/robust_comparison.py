@@ -18,9 +18,9 @@ from absl import app, flags
 
 from benchmarks.robust_rows import ROWS
 from benchmarks.runs import cell, finished_run, measured
-from clustr_tf.evaluation.confidence import wilson_interval
-from clustr_tf.training.metrics import Row, chosen_row, read_metrics
-from configs.robust import get_config
+from clustr_tf.configs.robust import get_config
+from clustr_tf.evaluate.results import wilson_interval
+from clustr_tf.train.callbacks.record import Row, chosen_row, read_metrics
 
 _DATA = flags.DEFINE_enum("data", "digits", ["digits", "mnist", "cifar10"], "variant of the config")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "archive or folder of mnist and cifar10")
@@ -56,10 +56,9 @@ def _workdir(name: str, seed: int) -> Path:
 
 
 def _trained(name: str, seed: int) -> dict[str, float]:
-    row, eps = ROWS[name], get_config(_DATA.value).objective.eps
+    row, eps = ROWS[name], get_config(_DATA.value).method.eps
     flags_of_run = [
         f"--config=configs/robust.py:{_DATA.value}",
-        f"--config.objective.name={row.method}",
         f"--config.training.epochs={row.epochs(_PASSES.value)}",
         f"--config.training.seed={seed}",
         *(f"--config.{field}={value}" for field, value in row.settings(eps).items()),
@@ -109,7 +108,7 @@ def _table() -> str:
         # What PGD on the cross-entropy of log-scores leaves and stronger attacks take. Dense heads
         # have such a gap as well; where losses disagree it is masking too.
         after = [found["attacks"]["pgd"]["after"]["pgd_ce"] for found in attacked]
-        radii = [found.get("median_certified_radius_l2") for found in trained]
+        radii = [found.get("test/median_certified_radius_l2") for found in trained]
         cells = [
             f"`{name}`",
             f"{row.epochs(_PASSES.value) * row.cost}",
@@ -141,7 +140,7 @@ def _held_out_table() -> str:
         chosen = [_chosen(_workdir(name, seed)) for seed in _seeds()]
         clean, robust = (
             cell([epoch[figure] for epoch in chosen], 100, 2)
-            for figure in ("validation_accuracy", "pgd_accuracy")
+            for figure in ("validation/accuracy", "validation/pgd_accuracy")
         )
         lines.append(f"| `{name}` | {ROWS[name].epochs(_PASSES.value)} | {clean} | {robust} |")
     return "\n".join(lines)

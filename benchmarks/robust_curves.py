@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from benchmarks.robust_rows import ROWS
 from benchmarks.runs import read_values
-from clustr_tf.files import replacing
-from clustr_tf.training.metrics import read_metrics
+from clustr_tf.run.files import replacing
+from clustr_tf.train.callbacks.record import read_metrics
 
 _RUNS = flags.DEFINE_list("runs", ["runs/robust/digits"], "folders of workdirs, one a budget")
 _ROWS = flags.DEFINE_list("rows", ["clustr_ibp", "clustr_free", "free_at", "trades_3"], "which")
@@ -59,7 +59,8 @@ def held_out_curve(folders: list[Path], name: str) -> tuple[np.ndarray, np.ndarr
     if workdirs is None:
         raise ValueError(f"rows must be trained in one of the folders. Received: {name!r}")
     histories = [read_metrics(workdir / "metrics.csv") for workdir in workdirs]
-    accuracies = np.mean([[row["pgd_accuracy"] for row in history] for history in histories], 0)
+    column = "validation/pgd_accuracy"
+    accuracies = np.mean([[row[column] for row in history] for history in histories], axis=0)
     return ROWS[name].cost * np.arange(1, len(accuracies) + 1), accuracies
 
 

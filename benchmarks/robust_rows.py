@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.bare_step import PASSES
+from benchmarks.bare_step import passes_of
+from clustr_tf.methods import METHODS
 
 
 @dataclass(frozen=True)
@@ -12,7 +13,7 @@ class Row:
     """A training method and its settings.
 
     Attributes:
-        method: name of the objective.
+        method: its name.
         overrides: config fields without the leading `config.`.
         steps: of the adversary, each as long as its share of 1.5 eps; None: the method's own.
     """
@@ -28,18 +29,16 @@ class Row:
         One forward and backward pass, for weights or for pixels, counts 1. The embedding pass
         that ends every epoch and what is measured there are not counted.
         """
-        passes = PASSES[self.method]
-        return (passes.descents + (self.steps or passes.attack_steps)) * passes.replays
+        steps = {} if self.steps is None else {"steps": self.steps}
+        return passes_of(METHODS[self.method](**steps)).cost
 
     def settings(self, eps: float) -> dict[str, Any]:
-        """The overrides with those of the adversary for a ball of radius eps, in pixels."""
-        if self.steps is None:
-            return dict(self.overrides)
-        adversary = {
-            "objective.steps": self.steps,
-            "objective.step_size": round(_REACH * eps / self.steps, 6),
-        }
-        return {**self.overrides, **adversary}
+        """The overrides with the method and its adversary for a ball of radius eps, in pixels."""
+        settings = {"method.name": self.method, **self.overrides}
+        if self.steps is not None:
+            settings["method.steps"] = self.steps
+            settings["method.step_size"] = round(_REACH * eps / self.steps, 6)
+        return settings
 
     def epochs(self, passes: int) -> int:
         """As many epochs as so many passes allow, at least one."""
@@ -52,10 +51,10 @@ _REACH = 1.5  # of eps: what all steps of a shorter adversary together come to
 _LAST = {"training.checkpoint": "last", "watch.attack.steps": 1}
 # sigma^2 is that of a network whose moving averages are not those of its batches yet: too small.
 _LEARNED = {"clustering.temperature": 100.0}
-_CLOSE = _LEARNED | {"objective.likelihood_lambda": 0.003}
-_NEAR = _LEARNED | {"objective.likelihood_lambda": 0.3}
+_CLOSE = _LEARNED | {"method.likelihood_lambda": 0.003}
+_NEAR = _LEARNED | {"method.likelihood_lambda": 0.3}
 _BALL = {"backbone.unit_ball": True}
-_REFRESHED = {"objective.centroids": "refreshed"}
+_REFRESHED = {"method.centroids": "refreshed"}
 _K1 = {"clustering.clusters_per_class": 1}
 _SMALL_BATCHES = {"training.batch_size": 40}
 _SMALL_NEIGHBOURHOODS = {"clustering.clusters_per_batch": 4}  # of ten examples each
@@ -63,11 +62,10 @@ _FAST = {"optimizer.learning_rate": 4e-3}
 _BOXES = {
     **_SMALL_BATCHES,
     **_FAST,
-    "objective.centroids": "learned",
-    "objective.interval_lambda": 1.0,
-    "objective.likelihood_lambda": 0.003,
+    "method.interval_lambda": 1.0,
+    "method.likelihood_lambda": 0.003,
 }
-_PUBLISHED = {"objective.epsilon": 1e-8, "objective.nearest": 10}
+_PUBLISHED = {"method.epsilon": 1e-8, "method.nearest": 10}
 
 ROWS = {
     "nominal": Row("nominal", _LAST),
@@ -103,24 +101,22 @@ ROWS = {
     # Ablation: how near embeddings are kept to their clusters.
     **{
         f"robust_nll_{weight}": Row(
-            "clustr_robust", _LEARNED | {"objective.likelihood_lambda": weight}
+            "clustr_robust", _LEARNED | {"method.likelihood_lambda": weight}
         )
         for weight in (0.0, 0.03, 0.1, 1.0)
     },
-    "robust_magnet_0.02": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.02}),
-    "robust_magnet_0.1": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.1}),
-    "robust_magnet_0.5": Row("clustr_robust", _LEARNED | {"objective.magnet_lambda": 0.5}),
+    "robust_magnet_0.02": Row("clustr_robust", _LEARNED | {"method.magnet_lambda": 0.02}),
+    "robust_magnet_0.1": Row("clustr_robust", _LEARNED | {"method.magnet_lambda": 0.1}),
+    "robust_magnet_0.5": Row("clustr_robust", _LEARNED | {"method.magnet_lambda": 0.5}),
     "robust_refreshed": Row("clustr_robust", _REFRESHED),
-    "robust_refreshed_magnet_0.1": Row(
-        "clustr_robust", _REFRESHED | {"objective.magnet_lambda": 0.1}
-    ),
+    "robust_refreshed_magnet_0.1": Row("clustr_robust", _REFRESHED | {"method.magnet_lambda": 0.1}),
     # Ablation: bounds instead of attacks.
     "ibp_k1": Row("clustr_ibp", _BOXES | _K1),
     "ibp_slow": Row("clustr_ibp", _BOXES | {"optimizer.learning_rate": 1e-3}),
     "ibp_120": Row("clustr_ibp", _BOXES | {"training.batch_size": 120}),
-    "ibp_half": Row("clustr_ibp", _BOXES | {"objective.interval_lambda": 0.5}),
+    "ibp_half": Row("clustr_ibp", _BOXES | {"method.interval_lambda": 0.5}),
     **{
-        f"ibp_nll_{weight}": Row("clustr_ibp", _BOXES | {"objective.likelihood_lambda": weight})
+        f"ibp_nll_{weight}": Row("clustr_ibp", _BOXES | {"method.likelihood_lambda": weight})
         for weight in (0.0, 0.001, 0.005)
     },
     # The same smaller batches, and so more steps of the optimiser, and its rate for the others.

@@ -1,12 +1,72 @@
-"""Finished training runs, and figures of several seeds."""
+"""Finished training runs, what configs with overrides make, and figures of several seeds."""
 
 import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from clustr_tf.attacks import RobustnessEvaluator
+from clustr_tf.classifier import Classifier
+from clustr_tf.cli.config import (
+    Experiment,
+    experiment_of,
+    read_experiment,
+    without_foreign_fields,
+)
+from clustr_tf.data import Dataset
+from clustr_tf.evaluate.attacking import Examples, Memory
+from clustr_tf.evaluate.plan import EvaluationPlan
+from clustr_tf.evaluate.suite import Target, build_stages
+from clustr_tf.run.workdir import Workdir
+
+
+class FinishedRun(NamedTuple):
+    """What a workdir holds."""
+
+    experiment: Experiment
+    classifier: Classifier
+    dataset: Dataset
+
+    def attacked(
+        self, images: np.ndarray, labels: np.ndarray, plan: EvaluationPlan, seed: int, memory: Path
+    ) -> Examples:
+        """Images of the data under all attacks of `python -m clustr_tf.evaluate`.
+
+        Args:
+            images: uint8 `[N, H, W, C]`.
+            labels: int64 `[N]`.
+            plan: how hard they are attacked.
+            seed: of the attacks.
+            memory: folder for their results.
+        """
+        shape = self.classifier.image_shape
+        stages = build_stages(Target(self.classifier, shape, self.dataset.num_classes, plan))
+        evaluator = RobustnessEvaluator(self.classifier, shape, stages, plan.batch_size)
+        return Examples(evaluator, images, labels, seed, Memory(memory, {}))
+
+
+def read_run(root: str | Path) -> FinishedRun:
+    """Reads the workdir of a finished run."""
+    workdir = Workdir(Path(root))
+    experiment = experiment_of(workdir)
+    return FinishedRun(experiment, workdir.load_classifier(), experiment.dataset.load())
+
+
+def overridden(config: ml_collections.ConfigDict, overrides: Mapping[str, Any]) -> Experiment:
+    """What the training command makes of a config and `--config.NAME=VALUE`.
+
+    Args:
+        config: gets the values.
+        overrides: dotted name -> value.
+    """
+    config.update_from_flattened_dict(overrides)
+    return read_experiment(without_foreign_fields(config.to_dict(), overrides))
 
 
 def finished_run(workdir: Path, *flags: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from clustr_tf.clustering import NeighbourhoodSampler
+from clustr_tf.data.batches import NeighbourhoodSampler
 
 _SIZES = (50_000, 1_300_000)
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "rounds that count, after one to warm up")

@@ -22,8 +22,8 @@ from absl import app, flags
 from benchmarks.networks import DIM, INPUTS, free_bound, random_classifier
 from benchmarks.timing import in_turn, ratio
 from clustr_tf.classifier import Classifier
-from export.onnx_model import write_onnx
-from export.saving import export_savedmodel
+from clustr_tf.serve.onnx_model import write_onnx
+from clustr_tf.serve.saving import export_savedmodel
 
 _BACKBONE = flags.DEFINE_enum("backbone", "resnet18", list(INPUTS), f"of dimension {DIM}")
 _ROUNDS = flags.DEFINE_integer("rounds", 15, "measurements that count, after two to warm up")

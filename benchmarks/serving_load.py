@@ -5,7 +5,7 @@
 Each client asks `serving_default` for batches of 1 to 4 random images over gRPC and compares all
 outputs with the workdir's model: classes exactly, the rest within 1e-4 of the largest value, radii
 no more than 1e-6 above. The figures of docs/results.md are of the test double
-(`python -m tests.export.double models/plain/1 clustr`), which is no model server.
+(`python -m tests.serve.double models/plain/1 clustr`), which is no model server.
 """
 
 import time
@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from absl import flags
 
-from clustr_tf.commands import required_workdir, run
-from clustr_tf.errors import RunError
-from export.client import connect, server_of_flags
+from clustr_tf.cli.flags import required_workdir, run
+from clustr_tf.run.errors import RunError
+from clustr_tf.serve.commands.client import connect, server_of_flags
 
 _SECONDS = flags.DEFINE_float("seconds", 60.0, "how long every client asks")
 _CLIENTS = flags.DEFINE_integer("clients", 8, "at once", 1)
@@ -27,10 +27,9 @@ flags.declare_key_flag("workdir")
 def main() -> None:
     """Asks, and prints what came of it."""
     server, workdir_root = server_of_flags("grpc"), required_workdir()
-    from clustr_tf.workdir import Workdir
-    from export.comparison import check_outputs
-    from export.reference_model import Model
-    from export.transport import ServerError
+    from clustr_tf.run.workdir import Workdir
+    from clustr_tf.serve.conformance_checks import Model, check_outputs
+    from clustr_tf.serve.transport import ServerError
 
     model = Model(Workdir(workdir_root).load_classifier())
     images = model.images(_IMAGES)

@@ -13,28 +13,29 @@ import contextlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bare_step import PASSES, build_bare_step
+from benchmarks.bare_step import METHODS_ANYWHERE, build_bare_step, passes_of
 from benchmarks.data import random_images
-from clustr_tf.datasets import to_pixels
-from clustr_tf.experiment import read_experiment
-from clustr_tf.training.building import build_classifier
-from clustr_tf.training.trainer import train
-from clustr_tf.workdir import Workdir
-from configs import cifar10
+from benchmarks.runs import overridden
+from clustr_tf.configs import cifar10
+from clustr_tf.data.pixels import to_pixels
+from clustr_tf.run.workdir import Workdir
+from clustr_tf.train.run import train
 
 _WIDTH = flags.DEFINE_integer("width", 16, "channels of ResNet-18's first stage; 64: the paper's")
 _STEPS = flags.DEFINE_integer("steps", 10, "pairs that count, after two to warm up")
 _JIT = flags.DEFINE_bool("jit_compile", False, "XLA")
-_METHODS = flags.DEFINE_list("methods", list(PASSES), "training methods")
+_METHODS = flags.DEFINE_list("methods", METHODS_ANYWHERE, "training methods")
 _WARM_UP = 2
 
 
@@ -42,18 +43,19 @@ class EnoughPairsError(Exception):
     """Ends the training run that is measured."""
 
 
-class Pairs:
-    """A reporter that lets the bare step run after every training step and times both."""
+class Pairs(keras.callbacks.Callback):
+    """Lets the bare step run after every training step and times both."""
 
     def __init__(self, bare: Callable[[tf.Tensor], tf.Tensor], images: tf.Tensor, count: int):
+        super().__init__()
         self._bare, self._images, self._count = bare, images, count
         self.training: list[float] = []
         self.limits: list[float] = []
 
-    def epoch_begins(self, epoch: int, epochs: int, steps: int, done: int = 0) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._begin = time.perf_counter()
 
-    def step_ends(self, loss: float) -> None:
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.training.append(time.perf_counter() - self._begin)
         begin = time.perf_counter()
         self._bare(self._images).numpy()
@@ -62,24 +64,22 @@ class Pairs:
             raise EnoughPairsError
         self._begin = time.perf_counter()
 
-    def epoch_ends(self, row: Mapping[str, float]) -> None:
-        pass
-
 
 def measure(method: str, width: int, jit_compile: bool, steps: int) -> tuple[float, float, float]:
     """Median seconds of a training step, of its limit, and the median of their ratios."""
-    config = cifar10.get_config()
-    config.backbone.width = width
-    config.objective.name = method
-    config.training.jit_compile = jit_compile
-    config.training.steps_per_epoch = steps + _WARM_UP + 1
-    experiment = read_experiment(config.to_dict())
+    overrides = {
+        "backbone.width": width,
+        "method.name": method,
+        "training.jit_compile": jit_compile,
+        "training.steps_per_epoch": steps + _WARM_UP + 1,
+    }
+    experiment = overridden(cifar10.get_config(), overrides)
     dataset = random_images(2400)
-    classifier = build_classifier(experiment, dataset)
-    bare = build_bare_step(classifier, PASSES[method], jit_compile)
+    plan = experiment.plan(dataset)
+    bare = build_bare_step(plan.build_classifier(), passes_of(plan.method), jit_compile)
     pairs = Pairs(bare, tf.constant(to_pixels(dataset.train_images[:240])), steps)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughPairsError):
-        train(experiment, dataset, Workdir(Path(folder)), pairs)
+        train(plan, dataset, Workdir(Path(folder)), experiment.values, callbacks=[pairs])
     training, limits = (np.array(times[_WARM_UP:]) for times in (pairs.training, pairs.limits))
     ratio = statistics.median(training / limits)
     return statistics.median(training), statistics.median(limits), ratio

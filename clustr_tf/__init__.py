@@ -2,23 +2,36 @@
 
 Importing the package makes its layers, losses and models known to Keras, so that
 `keras.models.load_model("runs/digits/model.keras")` needs no `custom_objects`. Nothing heavy is
-imported until Keras itself is: `python -m clustr_tf.train --help` answers without TensorFlow.
+imported until Keras itself or a name is asked for: `--help` answers without TensorFlow.
 """
 
 import importlib
 
+import lazy_loader
 import wrapt
 
 __version__ = "0.1.0"
 
-_MODULES_WITH_KERAS_CLASSES = (
-    "clustr_tf.layers",
-    "clustr_tf.losses",
-    "clustr_tf.classifier",
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "attacks",
+        "backbones",
+        "certify",
+        "data",
+        "evaluate",
+        "layers",
+        "losses",
+        "methods",
+        "serve",
+        "train",
+        "tune",
+    ],
+    submod_attrs={"classifier": ["Classifier", "load_model"]},
 )
 
 
 @wrapt.when_imported("keras")
 def _register_keras_classes(_: object) -> None:
-    for module in _MODULES_WITH_KERAS_CLASSES:
-        importlib.import_module(module)
+    for room in ("layers", "losses", "classifier"):
+        importlib.import_module(f"{__name__}.{room}")

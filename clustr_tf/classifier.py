@@ -1,10 +1,20 @@
 """The classifier: standardise -> backbone -> head."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
+import tensorflow as tf
 from keras import ops
+
+from clustr_tf.data.pixels import to_pixels
+from clustr_tf.layers.clustering_head import marked_log_scores
+from clustr_tf.run.distribution import Replicas
+
+_BATCH = 512
 
 
 @keras.saving.register_keras_serializable("clustr_tf")
@@ -18,35 +28,50 @@ class Classifier(keras.Model):
     than their rounding the two may decide otherwise, inside a certified radius too; and inputs
     outside [0, 1] are not refused here. See docs/certificates.md.
 
+    It is a Keras model: `compile(optimizer, method)`, `fit`, `predict`, `evaluate` and `save` are
+    what Keras users know, and any Keras optimizer, callback and pre-trained backbone goes in.
+
     Args:
-        backbone: functional model, standardised images -> embeddings `[batch, dim]`; images are
-            standardised in the dtype of its input.
-        head: layer, embeddings -> log-scores `[batch, classes]`, such as `ClusteringHead`.
-        mean: per-channel means of the pixels, in [0, 1].
-        std: per-channel standard deviations of the pixels, above 0.
+        backbone: any Keras model with a known input shape, standardised images -> embeddings
+            `[batch, dim]`; images are standardised in the dtype of its input.
+        head: layer, embeddings -> log-scores `[batch, classes]`, such as `ClusteringHead`, or a
+            `keras.layers.Dense` without activation for the baselines.
+        mean: per-channel means of the pixels, in [0, 1]; None: the backbone sees pixels.
+        std: per-channel standard deviations of the pixels, above 0; None: 1.
         **kwargs: as in `keras.Model`.
 
-    Input shape: `[batch, H, W, C]` float images in [0, 1]. Output shape: `[batch, classes]`.
+    Input shape: `[batch, H, W, C]` images, floats in [0, 1] or uint8, which stand for multiples
+    of 1/255. Output shape: `[batch, classes]`.
 
     Raises:
-        ValueError: if `mean` or `std` do not have one usable value a channel.
+        ValueError: if `mean` or `std` do not have one usable value a channel, or the backbone does
+            not give one vector an image.
 
     Example:
         >>> backbone = build_backbone("small_cnn", (8, 8, 1))
-        >>> model = Classifier(backbone, ClusteringHead(10, 1), mean=[0.3], std=[0.4])
-        >>> model(images)  # log-scores
+        >>> classifier = Classifier(backbone, ClusteringHead(10, 1), mean=[0.3], std=[0.4])
+        >>> classifier.compile("adamw", method=clustr_tf.methods.ClustrAT(eps=0.1))
+        >>> classifier.fit(images, labels, epochs=10, validation_data=(others, their_labels))
+        >>> classifier.predict(images)  # log-scores
     """
 
     def __init__(
         self,
         backbone: keras.Model,
         head: keras.layers.Layer,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         channels = backbone.input_shape[-1]
+        if len(backbone.output_shape) != 2 or None in backbone.output_shape[1:]:
+            raise ValueError(
+                "backbone must give embeddings [batch, dim]: end it with a pooling or Flatten "
+                f"layer. Received: an output of shape {backbone.output_shape}"
+            )
+        mean = [0.0] * channels if mean is None else mean
+        std = [1.0] * channels if std is None else std
         if len(mean) != channels or len(std) != channels or min(std) <= 0:
             raise ValueError(
                 f"mean and std must have one value for each of {channels} channels, std above 0. "
@@ -96,10 +121,82 @@ class Classifier(keras.Model):
         Adding a constant to a row of log-scores changes nothing; their softmax is the
         probabilities.
         """
-        return self.head(embeddings)
+        return marked_log_scores(self.head(embeddings))
 
     def call(self, images: Any, training: bool = False) -> Any:
-        return self.log_scores(self.embed(ops.convert_to_tensor(images), training=training))
+        pixels = to_pixels(ops.convert_to_tensor(images))
+        return self.log_scores(self.embed(pixels, training=training))
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        method: Any = None,
+        *,
+        clustering: Any = None,
+        metrics: Sequence[Any] = ("accuracy",),
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Says how to train.
+
+        Args:
+            optimizer: any Keras optimizer, or its name; with `use_ema` the averaged weights are
+                measured on validation data and become the model's at the end.
+            method: of `clustr_tf.methods`, such as `ClustrAT(eps=8 / 255)`; None: cross-entropy
+                without an adversary, `Nominal()`.
+            clustering: a `clustr_tf.train.Clustering`, of methods with clusters; None: its
+                defaults, which fit small data.
+            metrics: for `evaluate` and validation data, as in Keras.
+            jit_compile: whether XLA compiles the training step; never worth it for a large network
+                on a CPU.
+            **kwargs: as in `keras.Model.compile`, but for `loss`: the method gives the losses, and
+                `evaluate` tells the cross-entropy of the log-scores.
+
+        Raises:
+            ValueError: if the method needs clusters and the head has none, or a loss is given.
+
+        Example:
+            >>> classifier.compile(keras.optimizers.SGD(0.1, momentum=0.9), Clustr(alpha=12.5))
+        """
+        from clustr_tf.train.keras_face import checked_method
+
+        if "loss" in kwargs:
+            raise ValueError(
+                "loss must be left out: a method of clustr_tf.methods gives the losses, and "
+                f"MagnetLoss alone trains classifier.embedder. Received: {kwargs['loss']!r}"
+            )
+        self.method = checked_method(method, self)
+        self.clustering = clustering
+        self._step_is_jitted = jit_compile
+        self._metrics_config = [keras.saving.serialize_keras_object(one) for one in metrics]
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        super().compile(
+            optimizer, loss=loss, metrics=list(metrics), jit_compile=jit_compile, **kwargs
+        )
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains by the compiled method; arguments and result as of `clustr_tf.train.fit`."""
+        from clustr_tf.train.keras_face import fit
+
+        return fit(self, *args, **kwargs)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        if not self.compiled:
+            return {}
+        serialize = keras.saving.serialize_keras_object
+        return {
+            "optimizer": serialize(self.optimizer),
+            "method": serialize(self.method),
+            "clustering": serialize(self.clustering) if self.clustering else None,
+            "metrics": list(self._metrics_config),
+            "jit_compile": self._step_is_jitted,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        from clustr_tf.train.keras_face import compile_arguments
+
+        self.compile(**compile_arguments(config))
+        self.optimizer.build(self.trainable_variables)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return self.head.compute_output_shape((input_shape[0], self.backbone.output_shape[-1]))
@@ -120,3 +217,95 @@ class Classifier(keras.Model):
             for name in ("backbone", "head")
         }
         return cls(**{**config, **parts})
+
+
+class Embedder:
+    """Embeds images in evaluation mode, compiled once, split over the replicas.
+
+    Args:
+        classifier: whose embeddings are wanted.
+        replicas: who shares the work; None for this device alone.
+        jit_compile: whether XLA compiles the pass.
+
+    Example:
+        >>> Embedder(classifier)(dataset.test_images)  # float32 [N, dim]
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        replicas: Replicas | None = None,
+        jit_compile: bool = False,
+    ):
+        self._classifier, self._jit_compile = classifier, jit_compile
+        self._replicas = replicas or Replicas(tf.distribute.get_strategy())
+        self._compiled: dict[np.dtype, Any] = {}
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Embeds images.
+
+        Args:
+            images: uint8 or floats in [0, 1], `[N, H, W, C]`, N at least 1.
+
+        Returns:
+            float32 `[N, dim]`, on every worker all of them.
+        """
+        count = self._replicas.count
+        share = -(-len(images) // count)
+        # The last replica may have to embed an image twice: gathering takes equal shares.
+        rows = np.minimum(np.arange(share * count), len(images) - 1).reshape(count, share)
+        if images.dtype not in self._compiled:
+            self._compiled[images.dtype] = self._compile(images.dtype)
+        embed, batches = self._compiled[images.dtype], []
+        for start in range(0, share, _BATCH):
+            part = images[rows[:, start : start + _BATCH]]
+            values = self._replicas.values(partial(_tensor_of, part))
+            gathered = self._replicas.local(embed(values))[0].numpy()
+            batches.append(gathered.reshape(count, part.shape[1], -1))
+        embeddings = np.concatenate(batches, axis=1)
+        return embeddings.reshape(share * count, -1)[: len(images)]
+
+    def _compile(self, dtype: np.dtype) -> Any:
+        classifier, replicas = self._classifier, self._replicas
+        embed = tf.function(
+            lambda images: tf.cast(classifier.embed(to_pixels(images)), tf.float32),
+            input_signature=[tf.TensorSpec([None, *classifier.image_shape], dtype)],
+            jit_compile=self._jit_compile,
+            autograph=False,
+        )
+        if replicas.count == 1:
+            return embed
+        # A function of several replicas' values has no signature: it is traced for each shape.
+        return tf.function(
+            lambda images: replicas.strategy.run(
+                lambda share: replicas.gather(embed(share)), args=(images,)
+            ),
+            reduce_retracing=True,
+            autograph=False,
+        )
+
+
+def _tensor_of(shares: np.ndarray, replica: int) -> tf.Tensor:
+    return tf.constant(shares[replica])
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Loads a model that was trained here, or any other `.keras` file.
+
+    Args:
+        path: a workdir, or a file as `Classifier.save` writes it.
+
+    Returns:
+        The model; a `Classifier` with its optimizer and method where it was saved compiled.
+
+    Raises:
+        ValueError: if there is no model.
+
+    Example:
+        >>> load_model("runs/digits").predict(images)
+    """
+    path = Path(path)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.exists():
+        raise ValueError(f"path must be a workdir or a .keras file. Received: {str(path)!r}")
+    return keras.models.load_model(file)

@@ -11,7 +11,7 @@ are those of our CIFAR-10 config. Data: CIFAR-100 through TensorFlow Datasets (f
 
 import ml_collections
 
-from configs import cifar10
+from clustr_tf.configs import cifar10
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -1,6 +1,6 @@
 """CIFAR-10 in l-infinity at 8/255: clusters in the unit ball by adversarial training.
 
-Source: the objective of Madry et al., arXiv 1706.06083, on log-scores of clusters in the unit ball;
+Source: the method of Madry et al., arXiv 1706.06083, on log-scores of clusters in the unit ball;
 the settings are ours. Variants: `default` is ResNet-18 and `wide` WRN-28-10, both with ten steps
 of eps / 4 and 100 epochs of CIFAR-10 from TensorFlow Datasets: made for GPUs and not run yet, see
 docs/robust_training.md for what is expected. `thin` is the row `clustr_at_ball_40_fast` of
@@ -16,7 +16,7 @@ docs/data.md, its figures in docs/results.md.
 
 import ml_collections
 
-from configs import robust
+from clustr_tf.configs import robust
 
 _VARIANTS = ("default", "wide", "thin")
 
@@ -28,8 +28,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config = robust.get_config("cifar10")
     config.backbone.unit_ball = True  # what is attacked through exp-scores falls as well
     config.clustering.temperature = 10.0  # sigma^2 of an untrained network is far too small
-    config.objective.name = "clustr_at"
-    config.objective.likelihood_lambda = 0.003  # keeps embeddings near their clusters
+    config.method.likelihood_lambda = 0.003  # pulls embeddings to their clusters
     if variant == "thin":
         config.optimizer.learning_rate = 4e-3  # of Adam
         config.training.batch_size = 40
@@ -39,8 +38,8 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.dataset.validation_examples = 1000  # training images that choose the epoch
     config.backbone.name = "wide_resnet28" if variant == "wide" else "resnet18"
     config.backbone.width = 160 if variant == "wide" else 64  # channels of the first stage
-    config.objective.steps = 10  # of the adversary
-    config.objective.step_size = config.objective.eps / 4  # in pixels
+    config.method.steps = 10  # of the adversary
+    config.method.step_size = config.method.eps / 4  # in pixels
     config.training.batch_size = 128
     config.training.epochs = 100
     config.training.jit_compile = True  # XLA

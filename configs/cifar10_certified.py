@@ -9,7 +9,7 @@ the curve of accuracy against time and what to change on a GPU.
 
 import ml_collections
 
-from configs import digits_certified
+from clustr_tf.configs import digits_certified
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -20,9 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.validation_examples = 500
     config.backbone.name = "lipschitz_resnet"
     config.backbone.width = 16
-    config.objective.margin = 0.3
-    config.objective.temperature = 0.1
-    config.objective.eps = 8 / 255
+    config.method.margin = 0.3
     config.optimizer.learning_rate = 3e-3
     config.training.epochs = 20
     config.training.batch_size = 256

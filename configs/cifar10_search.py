@@ -8,16 +8,15 @@ about as long as ten whole trainings of 81 epochs. Several machines share the fo
 
 import ml_collections
 
-from configs import cifar10_at
+from clustr_tf.configs import cifar10_at
 
-_CLUSTERED = {"field": "objective.name", "values": ("clustr_at", "clustr_robust")}
-_CONSISTENT = {"field": "objective.name", "values": ("clustr_robust", "trades")}
+_CLUSTERED = {"field": "method.name", "values": ("clustr_at", "clustr_robust")}
+_CONSISTENT = {"field": "method.name", "values": ("clustr_robust", "trades")}
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings of every trial, and `search`."""
     config = cifar10_at.get_config()
-    config.objective.likelihood_lambda = 0.0  # dense heads have none
     config.training.epochs = 81  # of a trial that came through every round
     config.search = {
         "algorithm": "hyperband",  # random, bayesian, hyperband
@@ -26,7 +25,7 @@ def get_config() -> ml_collections.ConfigDict:
         "seed": 0,  # of what is drawn
         "factor": 3,  # one trial in so many is trained so many times as long
         "space": {  # low and high, or choices; when: only with these values of another field
-            "objective": {
+            "method": {
                 "name": {"choices": ("clustr_at", "clustr_robust", "pgd_at", "trades")},
                 "consistency_lambda": {"low": 2.0, "high": 12.0, "when": _CONSISTENT},
                 "likelihood_lambda": {"low": 0.0, "high": 0.03, "when": _CLUSTERED},

@@ -10,7 +10,7 @@ Cost: about a minute on 2 CPU cores.
 
 import ml_collections
 
-from configs import digits
+from clustr_tf.configs import digits
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -20,12 +20,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.backbone.width = 256
     config.clustering.clusters_per_class = 1
     config.clustering.clusters_per_batch = 10  # of refreshed centroids only
-    config.objective.name = "clustr_certified"
-    config.objective.margin = 0.8
-    config.objective.temperature = 0.1
+    config.method = {"name": "clustr_certified", "margin": 0.8, "temperature": 0.1}
     config.optimizer.learning_rate = 2e-2
-    config.optimizer.schedule = "cosine"
-    config.optimizer.milestones = ()
+    config.optimizer.schedule = {"name": "cosine"}
     config.training.epochs = 100
     config.training.batch_size = 128
     config.watch.certified_radius = 0.5

@@ -7,18 +7,18 @@ Source: the ranges are ours. Cost: 20 trials of 40 epochs, about 15 minutes on 2
 
 import ml_collections
 
-from configs import digits
+from clustr_tf.configs import digits
 
-_ROBUST = {"field": "objective.name", "values": ("clustr_robust",)}
-_WITH_STEPS = {"field": "objective.name", "values": ("clustr_robust", "pgd_at", "trades")}
+_ROBUST = {"field": "method.name", "values": ("clustr_robust",)}
+_WITH_STEPS = {"field": "method.name", "values": ("clustr_robust", "pgd_at", "trades")}
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings of every trial, and `search`."""
     config = digits.get_config("plain")
     config.dataset.validation_examples = 337  # a trial is judged on them alone
-    config.optimizer.schedule = "cosine"
-    config.optimizer.milestones = ()
+    config.method = {"name": "clustr_robust", "eps": 0.1}  # of all methods with an adversary
+    config.optimizer.schedule = {"name": "cosine"}
     config.training.checkpoint = "best_pgd"
     config.search = {
         "algorithm": "bayesian",  # random, bayesian, hyperband
@@ -27,7 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
         "seed": 0,  # of what is drawn
         "factor": 3,  # hyperband: one trial in so many is trained so many times as long
         "space": {  # low and high, or choices; when: only with these values of another field
-            "objective": {
+            "method": {
                 "name": {"choices": ("clustr", "clustr_free", *_WITH_STEPS["values"])},
                 "steps": {"low": 1, "high": 5, "when": _WITH_STEPS},
                 "step_size": {"low": 0.02, "high": 0.1, "when": _WITH_STEPS},

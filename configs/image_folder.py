@@ -11,7 +11,7 @@ depends on the images; 60,000 of 28x28 pixels load in about 12 s on 2 CPU cores.
 
 import ml_collections
 
-from configs import digits
+from clustr_tf.configs import digits
 
 _EPS = 8 / 255  # in pixels
 
@@ -22,9 +22,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.dataset.name = "image_folder"  # train/CLASS/*.png and test/CLASS/*.png, or .jpg
     config.dataset.validation_examples = 0  # training images held out, never trained on
     config.training.checkpoint = "last"  # best_pgd would need images held out
-    config.objective.eps = _EPS  # what is trained against
-    config.objective.steps = 3  # of the adversary
-    config.objective.step_size = _EPS / 2
+    config.method.eps = _EPS  # what is trained against
+    config.method.steps = 3  # of the adversary
+    config.method.step_size = _EPS / 2
     config.clustering.temperature = 10.0  # with 100 photographs begin slowly: docs/results.md
     for section in (config.watch, config.evaluation):
         section.attack.eps = _EPS

@@ -12,7 +12,7 @@ test/CLASS/*.png.
 
 import ml_collections
 
-from configs import digits_certified
+from clustr_tf.configs import digits_certified
 
 # Radius of the watch, margin and temperature.
 _VARIANTS = {"large": (1.58, 2.0, 0.4), "small": (0.3, 0.7, 0.15)}
@@ -31,8 +31,8 @@ def get_config(variant: str = "large") -> ml_collections.ConfigDict:
     config.dataset.name = "image_folder"
     config.dataset.validation_examples = 1000
     config.backbone.width = 512
-    config.objective.margin = margin
-    config.objective.temperature = temperature
+    config.method.margin = margin
+    config.method.temperature = temperature
     config.optimizer.learning_rate = 3e-3
     config.training.epochs = 15
     config.training.batch_size = 256

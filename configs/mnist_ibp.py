@@ -13,17 +13,19 @@ epochs of under two minutes each on one CPU core. Expected: docs/results.md.
 
 import ml_collections
 
-from configs import robust
+from clustr_tf.configs import robust
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings; every field can be overridden as --config.section.field=value."""
     config = robust.get_config("mnist")
-    config.objective.name = "clustr_ibp"
-    config.objective.interval_lambda = 1.0  # weight of the worst case at last
-    config.objective.likelihood_lambda = 0.003  # keeps embeddings near their clusters
-    config.objective.warmup = 0.5  # share of the training over which it and eps grow from 0
-    config.objective.centroids = "learned"  # k-means begins, gradients go on
+    config.method = {
+        "name": "clustr_ibp",  # trains on interval bounds of the log-scores
+        "eps": 0.3,  # radius of the worst case at last, in pixels
+        "interval_lambda": 1.0,  # weight of the worst case at last
+        "likelihood_lambda": 0.003,  # pulls embeddings to their clusters
+        "warmup": 0.5,  # share of the training over which it and eps grow from 0
+    }
     config.optimizer.learning_rate = 1e-3  # of Adam; with 4e-3 training collapsed in its 7th epoch
     config.training.epochs = 15
     config.training.batch_size = 40

@@ -12,7 +12,7 @@ configs of its own: digits_ibp.py, mnist_at.py, cifar10_at.py.
 
 import ml_collections
 
-from configs import digits
+from clustr_tf.configs import digits
 
 # Source, augmentation, held-out images, backbone, width, eps, images of a batch, attacked ones.
 _VARIANTS = {
@@ -37,9 +37,8 @@ def get_config(variant: str = "digits") -> ml_collections.ConfigDict:
     config.dataset.validation_examples = held_out
     config.backbone.name = backbone
     config.backbone.width = width
-    config.objective.eps = eps
-    config.optimizer.schedule = "cosine"
-    config.optimizer.milestones = ()
+    config.method = {"name": "clustr_at", "eps": eps}  # the benchmark sets others
+    config.optimizer.schedule = {"name": "cosine"}
     config.training.batch_size = batch
     config.training.checkpoint = "best_pgd"
     for section in (config.watch, config.evaluation):

@@ -11,7 +11,7 @@ Cost: made for a GPU; not run to the end by us.
 
 import ml_collections
 
-from configs import cifar10
+from clustr_tf.configs import cifar10
 
 
 def get_config() -> ml_collections.ConfigDict:

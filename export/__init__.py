@@ -1,1 +1,1 @@
-"""Programs that turn a workdir into something that serves."""
+"""Deployment: thin commands over `clustr_tf.serve`, and what model servers are configured with."""

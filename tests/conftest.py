@@ -23,8 +23,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session")
 def golden():
-    """Arrays computed by the unmodified official ClusTR code in float64 (tests/data/README.md)."""
-    with np.load(Path(__file__).parent / "data" / "golden.npz", allow_pickle=False) as archive:
+    """Arrays of the unmodified official ClusTR code in float64: tests/golden/README.md."""
+    with np.load(Path(__file__).parent / "golden" / "golden.npz", allow_pickle=False) as archive:
         return dict(archive)
 
 

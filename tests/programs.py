@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 def context():
     """Starts processes as `multiprocessing` does, with TensorFlow, training and search imported."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["clustr_tf.training.run", "clustr_tf.tuning.search"])
+    context.set_forkserver_preload(["clustr_tf.train.run", "clustr_tf.tune.search"])
     with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT)):
         forkserver.ensure_running()
     return context
@@ -110,5 +110,6 @@ def _main(module, flags, cwd, environment, stdout, stderr):
     sys.stdout.reconfigure(line_buffering=True)  # its lines are waited for
     os.environ.update(environment)
     os.chdir(cwd)
+    sys.path.insert(0, str(cwd))  # as `python -m` does
     sys.argv = [module, *flags]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -1,26 +1,104 @@
 """Auto-PGD: projected gradient ascent that chooses its own step lengths."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from clustr_tf.attacks.apgd_state import (
-    State,
-    checkpoints,
-    like_images,
-    noted,
-    reconsidered,
-    where,
-)
-from clustr_tf.attacks.examples import as_pixels, checked_examples
-from clustr_tf.attacks.losses import AttackLoss, attack_loss
-from clustr_tf.attacks.norms import norm_order
-from clustr_tf.attacks.projection import direction, projected
-from clustr_tf.attacks.starts import boundary_perturbations
+from clustr_tf.attacks.balls import boundary_perturbations, direction, norm_order, projected
+from clustr_tf.attacks.losses import AttackLoss, attack_loss, targeted_dlr
+from clustr_tf.data.pixels import checked_examples, to_pixels
 
-_MOMENTUM = 0.75
+_ENOUGH_INCREASES = 0.75  # rho
+_MOMENTUM = 0.75  # alpha
+
+
+def checkpoints(steps: int) -> tuple[int, ...]:
+    """The steps after which the step length is reconsidered.
+
+    The first interval is 22 % of all steps, each further one 3 % shorter, none below 6 %, all
+    rounded down as in the official code.
+
+    Args:
+        steps: of the attack, at least 1.
+
+    Returns:
+        Numbers of finished steps, ascending.
+
+    Example:
+        >>> checkpoints(100)[:4]  # (22, 41, 57, 70)
+
+    Reference:
+        Croce and Hein, arXiv 2003.01690, section 3.2; `autopgd_base.py` of AutoAttack.
+    """
+    interval, shorter = max(22 * steps // 100, 1), max(3 * steps // 100, 1)
+    shortest = max(6 * steps // 100, 1)
+    found, at = [], interval
+    while at <= steps:
+        found.append(at)
+        interval = max(interval - shorter, shortest)
+        at += interval
+    return tuple(found)
+
+
+class State(NamedTuple):
+    """Of every example: where it is, what was best, and what decides the step length."""
+
+    images: tf.Tensor  # the iterate
+    before: tf.Tensor  # the one before it
+    gradient: tf.Tensor  # at the iterate
+    loss: tf.Tensor  # of the newest iterate that was evaluated
+    best: tf.Tensor
+    best_gradient: tf.Tensor
+    best_loss: tf.Tensor
+    broken: tf.Tensor  # whether an iterate was misclassified
+    adversarial: tf.Tensor  # the first that was
+    step: tf.Tensor  # length
+    increases: tf.Tensor  # of the loss since the last checkpoint
+    checked_loss: tf.Tensor  # best loss at the last checkpoint
+    was_halved: tf.Tensor  # whether the last checkpoint halved the step
+
+
+def noted(state: State, losses: tf.Tensor, gradient: tf.Tensor, wrong: tf.Tensor) -> State:
+    """What the newest iterate changes in the records."""
+    better = losses > state.best_loss
+    return state._replace(
+        gradient=gradient,
+        loss=losses,
+        best=_where(better, state.images, state.best),
+        best_gradient=_where(better, gradient, state.best_gradient),
+        best_loss=tf.where(better, losses, state.best_loss),
+        adversarial=_where(wrong & ~state.broken, state.images, state.adversarial),
+        broken=state.broken | wrong,
+        increases=state.increases + tf.cast(losses > state.loss, tf.float32),
+    )
+
+
+def reconsidered(state: State, interval: tf.Tensor) -> State:
+    """At a checkpoint: halves the step and goes back to the best point where that is due."""
+    at_checkpoint = interval > 0
+    few_increases = state.increases <= _ENOUGH_INCREASES * interval
+    stuck = ~state.was_halved & (state.checked_loss >= state.best_loss)
+    halved = at_checkpoint & (few_increases | stuck)
+    return state._replace(
+        step=tf.where(halved, state.step / 2, state.step),
+        images=_where(halved, state.best, state.images),
+        gradient=_where(halved, state.best_gradient, state.gradient),
+        increases=tf.where(at_checkpoint, tf.zeros_like(state.increases), state.increases),
+        checked_loss=tf.where(at_checkpoint, state.best_loss, state.checked_loss),
+        was_halved=tf.where(at_checkpoint, halved, state.was_halved),
+    )
+
+
+def _like_images(values: tf.Tensor) -> tf.Tensor:
+    """`[batch]` -> `[batch, 1, 1, 1]`."""
+    return values[:, None, None, None]
+
+
+def _where(condition: tf.Tensor, images: tf.Tensor, others: tf.Tensor) -> tf.Tensor:
+    """`images` where the condition `[batch]` is true, else `others`."""
+    return tf.where(_like_images(condition), images, others)
 
 
 class APGD:
@@ -176,17 +254,88 @@ class APGD:
 
         _, *parts = tf.while_loop(unfinished, body, (tf.constant(0), *state))
         final = State(*parts)
-        return where(final.broken, final.adversarial, final.best)
+        return _where(final.broken, final.adversarial, final.best)
 
     def _moved(
         self, state: State, centres: tf.Tensor, eps: tf.Tensor, momentum: tf.Tensor
     ) -> State:
         """One step with momentum."""
-        step = like_images(state.step) * direction(state.gradient, self._norm)
-        ahead = projected(state.images + step, centres, eps, self._norm)
+        step = _like_images(state.step) * direction(state.gradient, self._norm)
+        ahead = projected(centres, state.images + step - centres, eps, self._norm)
         change = momentum * (ahead - state.images) + (1 - momentum) * (state.images - state.before)
-        moved = projected(state.images + change, centres, eps, self._norm)
+        moved = projected(centres, state.images + change - centres, eps, self._norm)
         return state._replace(images=moved, before=state.images)
+
+
+class TargetedAPGD(APGD):
+    """Auto-PGD on the targeted DLR loss: towards one other class at a time.
+
+    Args:
+        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
+        image_shape: (H, W, C).
+        norm: "linf" or "l2".
+        steps: gradient steps, at least 1.
+
+    Raises:
+        ValueError: as `APGD`.
+
+    Example:
+        >>> attack = TargetedAPGD(model, (32, 32, 3))
+        >>> adversarial = attack(images, labels, eps=8 / 255, target_rank=1)
+
+    Reference:
+        Croce and Hein, arXiv 2003.01690, equation 6.
+    """
+
+    def __init__(
+        self,
+        log_scores: Callable[[tf.Tensor], tf.Tensor],
+        image_shape: tuple[int, int, int],
+        norm: str = "linf",
+        steps: int = 100,
+    ):
+        super().__init__(log_scores, image_shape, norm, "margin", steps)
+
+    def __call__(
+        self,
+        images: Any,
+        labels: Any,
+        *,
+        eps: Any,
+        seed: Any = 0,
+        example_ids: Any = None,
+        target_rank: Any = 1,
+    ) -> tf.Tensor:
+        """Attacks towards the class that is `target_rank`-th best of the others at the image.
+
+        Args:
+            images: as in `APGD`.
+            labels: int `[batch]`.
+            eps: radius in pixels.
+            seed: of the random starts.
+            example_ids: as in `APGD`.
+            target_rank: 1 to classes - 1.
+
+        Returns:
+            As `APGD`.
+
+        Raises:
+            ValueError: if target_rank, where it is an int, is not the rank of another class.
+        """
+        images = tf.convert_to_tensor(images, tf.float32)
+        labels = tf.cast(tf.convert_to_tensor(labels), tf.int64)
+        logits = self._log_scores(images)
+        others = logits.shape[1] - 1
+        if isinstance(target_rank, int) and not 1 <= target_rank <= others:
+            raise ValueError(f"target_rank must be 1 to {others}. Received: {target_rank}")
+        own = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=bool)
+        without_own = tf.where(own, logits.dtype.min, logits)
+        ranked = tf.argsort(without_own, axis=1, direction="DESCENDING", stable=True)
+        targets = tf.cast(tf.gather(ranked, target_rank - 1, axis=1), tf.int64)
+        return self._run(images, labels, targets, eps, seed, example_ids)
+
+    def _losses(self, labels: tf.Tensor, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+        return targeted_dlr(labels, targets, logits)
 
 
 def apgd(
@@ -224,6 +373,6 @@ def apgd(
     Example:
         >>> apgd(model, images, labels, eps=8 / 255)
     """
-    images, labels = checked_examples(images, labels)
+    images, labels = checked_examples(images, labels, log_scores)
     attack = APGD(log_scores, images.shape[1:], norm, loss, steps)
-    return attack(as_pixels(images), labels, eps=eps, seed=seed, example_ids=example_ids)
+    return attack(to_pixels(images), labels, eps=eps, seed=seed, example_ids=example_ids)

@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from clustr_tf.attacks.pgd import PGD
-from clustr_tf.attacks.pgd_config import PGDConfig
+from clustr_tf.attacks.pgd import PGD, CompiledPGD
 
 Find = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 
@@ -27,7 +26,7 @@ class Attack(NamedTuple):
 
 
 def pgd_attack(
-    pgd: PGD, step_of: Callable[[tf.Tensor], tf.Tensor], *, steps: int, restarts: int = 1
+    pgd: CompiledPGD, step_of: Callable[[tf.Tensor], tf.Tensor], *, steps: int, restarts: int = 1
 ) -> Attack:
     """PGD from uniformly random points of the ball.
 
@@ -41,7 +40,8 @@ def pgd_attack(
         The attack.
 
     Example:
-        >>> pgd_attack(PGD(model, (8, 8, 1), loss="margin"), lambda eps: eps / 5, steps=20)
+        >>> compiled = CompiledPGD(model, (8, 8, 1), loss="margin")
+        >>> pgd_attack(compiled, lambda eps: eps / 5, steps=20)
     """
 
     def find(
@@ -62,31 +62,31 @@ def pgd_attack(
 def pgd_attacks(
     log_scores: Callable[[tf.Tensor], tf.Tensor],
     image_shape: tuple[int, int, int],
-    config: PGDConfig,
+    pgd: PGD,
     jit_compile: bool = False,
 ) -> dict[str, Attack]:
-    """A PGD attack for each of a config's losses.
+    """A PGD attack for each of its losses.
 
-    The step keeps its ratio to the radius: at another eps than the config's it is scaled.
+    The step keeps its ratio to the radius: at another eps than its own it is scaled.
 
     Args:
         log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
         image_shape: (H, W, C).
-        config: losses, steps, restarts, norm.
+        pgd: losses, steps, restarts, norm.
         jit_compile: whether XLA compiles the steps.
 
     Returns:
         Name of the loss -> attack.
 
     Example:
-        >>> pgd_attacks(model, (8, 8, 1), PGDConfig(0.1, 0.02, 20)).keys()  # ce, margin
+        >>> pgd_attacks(model, (8, 8, 1), PGD(eps=0.1)).keys()  # ce, margin
     """
     return {
         loss: pgd_attack(
-            PGD(log_scores, image_shape, config.norm, loss, jit_compile),
-            lambda eps: config.step_ratio * eps,
-            steps=config.steps,
-            restarts=config.restarts,
+            CompiledPGD(log_scores, image_shape, pgd.norm, loss, jit_compile),
+            lambda eps: pgd.step_ratio * eps,
+            steps=pgd.steps,
+            restarts=pgd.restarts,
         )
-        for loss in config.losses
+        for loss in pgd.losses
     }

@@ -4,23 +4,9 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from clustr_tf.losses.classification import cross_entropy
+
 AttackLoss = Callable[..., tf.Tensor]
-
-
-def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy. It saturates in float32 where logits are far apart: never use it alone.
-
-    Args:
-        labels: int `[batch]`.
-        logits: `[batch, classes]`.
-
-    Returns:
-        `[batch]`.
-
-    Example:
-        >>> cross_entropy(tf.constant([0]), tf.constant([[0.0, 0.0]]))  # [0.693]
-    """
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
 def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

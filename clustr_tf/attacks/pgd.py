@@ -1,24 +1,75 @@
 """Projected gradient descent with CleverHans' arithmetic."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from cleverhans.tf2.utils import clip_eta
+from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
-from clustr_tf.attacks.ascent import ascend
-from clustr_tf.attacks.examples import as_pixels, checked_examples
-from clustr_tf.attacks.losses import AttackLoss, attack_loss
-from clustr_tf.attacks.norms import norm_order
-from clustr_tf.attacks.pgd_config import PGDConfig
-from clustr_tf.attacks.starts import random_perturbations
+from clustr_tf.attacks.balls import norm_order, projected, random_perturbations
+from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss, attack_loss
+from clustr_tf.data.pixels import checked_examples, to_pixels
 
 _NUMBER, _COUNT = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
 
 
+@dataclass(frozen=True)
 class PGD:
+    """Projected gradient descent, to be run on any model.
+
+    Raises:
+        ValueError: if a number is out of range or a name unknown.
+
+    Example:
+        >>> evaluate_robustness(model, images, labels, PGD(eps=8 / 255)).robust_accuracy
+
+    Reference:
+        Madry et al., arXiv 1706.06083.
+    """
+
+    eps: float  # radius of the ball, in pixels
+    step_size: float | None = None  # length of a step, in pixels; None: a quarter of eps
+    steps: int = 20  # gradient steps of a restart
+    restarts: int = 1  # random starts of each loss
+    norm: str = "linf"  # linf, l2
+    losses: tuple[str, ...] = ("ce", "margin")  # an example is robust if every loss fails
+
+    def __post_init__(self) -> None:
+        for name in ("eps", "step_size"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < np.inf:
+                raise ValueError(f"{name} must be at least 0. Received: {value}")
+        for name in ("steps", "restarts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        norm_order(self.norm)
+        if not self.losses or set(self.losses) - set(ATTACK_LOSSES):
+            raise ValueError(
+                f"losses must be out of {sorted(ATTACK_LOSSES)}. Received: {self.losses}"
+            )
+
+    @property
+    def step_length(self) -> float:
+        """Length of a step in pixels."""
+        return self.eps / 4 if self.step_size is None else self.step_size
+
+    @property
+    def step_ratio(self) -> float:
+        """Length of a step in radii; a quarter where eps 0 has no ratio."""
+        return self.step_length / self.eps if self.eps else 0.25
+
+    def describe(self) -> str:
+        """The attack in a few words, for tables."""
+        return (
+            f"{self.norm} eps {self.eps:.4g}, {self.steps} steps of {self.step_length:.4g}, "
+            f"{self.restarts} start{'s' if self.restarts > 1 else ''}, {' + '.join(self.losses)}"
+        )
+
+
+class CompiledPGD:
     """PGD inside an eps-ball around images in [0, 1], compiled once for all radii and batches.
 
     The steps are CleverHans' (see `ascend`), but not its random start: that draws from one global
@@ -39,7 +90,7 @@ class PGD:
         ValueError: if norm or loss is unknown.
 
     Example:
-        >>> attack = PGD(model, (32, 32, 3))
+        >>> attack = CompiledPGD(model, (32, 32, 3))
         >>> start = attack.random_start(images, eps=8 / 255, seed=0)
         >>> adversarial = attack(images, labels, start, eps=8 / 255, step_size=2 / 255, steps=20)
 
@@ -138,7 +189,7 @@ class PGD:
         self, images: tf.Tensor, eps: tf.Tensor, seed: tf.Tensor, example_ids: tf.Tensor
     ) -> tf.Tensor:
         perturbation = random_perturbations(example_ids, self._shape, eps, seed, self._norm)
-        return tf.clip_by_value(images + clip_eta(perturbation, self._norm, eps), 0.0, 1.0)
+        return projected(images, perturbation, eps, self._norm)
 
     def _ascend(
         self,
@@ -163,6 +214,143 @@ class PGD:
         )
 
 
+def pgd(
+    log_scores: Callable[[tf.Tensor], tf.Tensor],
+    images: Any,
+    labels: Any,
+    *,
+    eps: float,
+    step_size: float | None = None,
+    steps: int = 20,
+    norm: str = "linf",
+    loss: str | AttackLoss = "ce",
+    restarts: int = 1,
+    seed: int = 0,
+    start: Any = None,
+    example_ids: Any = None,
+) -> tf.Tensor:
+    """Adversarial images by PGD, the worst case over its restarts.
+
+    Compiles the attack anew at every call; `CompiledPGD` compiles once, and so does
+    `evaluate_robustness`.
+
+    Args:
+        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
+        images: `[batch, H, W, C]` in [0, 1].
+        labels: int `[batch]`.
+        eps: radius in pixels.
+        step_size: in pixels; None: a quarter of eps.
+        steps: per restart, at least 1.
+        norm: "linf" or "l2".
+        loss: "ce", "margin" or a callable `(labels, logits)` -> `[batch]`.
+        restarts: how many starts, at least 1.
+        seed: of the random starts.
+        start: `[batch, H, W, C]`, one given start instead of random ones; `images` for none.
+        example_ids: int `[batch]`, default 0, 1, ...: an example's start depends on its id.
+
+    Returns:
+        float32 `[batch, H, W, C]`: of each example the first restart that breaks it, else the
+        one with the highest loss.
+
+    Raises:
+        ValueError: if images are not finite in [0, 1], labels are not a class for each, a name is
+            unknown or a number out of range, or a given start is to be restarted.
+
+    Example:
+        >>> pgd(model, images, labels, eps=8 / 255, step_size=2 / 255, steps=20, restarts=10)
+    """
+    checked = PGD(eps=eps, step_size=step_size, steps=steps, restarts=restarts, norm=norm)
+    if start is not None and restarts > 1:
+        raise ValueError(f"restarts must be 1 with a given start. Received: {restarts}")
+    images, labels = checked_examples(images, labels, log_scores)
+    images = to_pixels(images)
+    attack = CompiledPGD(log_scores, images.shape[1:], norm, loss)
+    result = tf.constant(images)
+    highest, broken = tf.fill([len(images)], -np.inf), tf.zeros(len(images), tf.bool)
+    for restart in range(restarts):
+        begin = start
+        if begin is None:
+            begin = attack.random_start(images, eps, restart_seed(seed, restart), example_ids)
+        found = attack(images, labels, begin, eps=eps, step_size=checked.step_length, steps=steps)
+        logits = log_scores(found)
+        losses = tf.cast(attack.loss(labels=labels, logits=logits), tf.float32)
+        breaks = tf.argmax(logits, axis=1) != labels
+        better = ~broken & (breaks | (losses > highest))
+        result = tf.where(better[:, None, None, None], found, result)
+        highest = tf.where(better, losses, highest)
+        broken |= breaks
+    return result
+
+
+def restart_seed(seed: int, restart: int) -> int:
+    """The seed of one restart's starts, int32; seeds below 2000 do not meet for 1000 restarts."""
+    return (seed * 1_000_003 + restart) % (2**31)
+
+
+def ascend(
+    outputs: Callable[[tf.Tensor], tf.Tensor],
+    loss: AttackLoss,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    start: tf.Tensor,
+    *,
+    eps: tf.Tensor | float,
+    step_size: tf.Tensor | float,
+    steps: tf.Tensor | int,
+    norm: float = np.inf,
+    jit_compile: bool = False,
+) -> tf.Tensor:
+    """Ascends a loss from `start`, staying in the eps-ball around `images` and in [0, 1].
+
+    Each step is CleverHans' `fast_gradient_method` and `projected`: number for number the body of
+    its `projected_gradient_descent`. Only gradients with respect to the images are taken. To be
+    called while a `tf.function` is traced. A tensor of `steps` makes one loop in the graph, an int
+    is unrolled: inside a loop that XLA compiles for a CPU, convolutions take five times as long.
+
+    Args:
+        outputs: images -> whatever the loss takes as its `logits`; one and the same object for
+            all calls of an attack, as CleverHans compiles a gradient for each.
+        loss: `(labels, logits)` -> `[batch]`.
+        images: float32 `[batch, H, W, C]` in [0, 1], the centres of the balls.
+        labels: what the loss takes.
+        start: `[batch, H, W, C]`.
+        eps: radius in pixels.
+        step_size: length of a step in pixels; it may exceed eps. For l-infinity also `[C]`.
+        steps: how many.
+        norm: a value of `NORMS`.
+        jit_compile: whether XLA compiles each step, with the loop around it left to TensorFlow.
+
+    Returns:
+        float32 `[batch, H, W, C]`, the last iterate.
+
+    Example:
+        >>> ascend(model, cross_entropy, x, y, x, eps=8 / 255, step_size=2 / 255, steps=10)
+
+    Reference:
+        Madry et al., arXiv 1706.06083; CleverHans 4.0.0.
+    """
+
+    def step(adversarial: tf.Tensor) -> tf.Tensor:
+        moved = fast_gradient_method(
+            outputs, adversarial, step_size, norm, loss, clip_min=0.0, clip_max=1.0, y=labels
+        )
+        return projected(images, moved - images, eps, norm)
+
+    if jit_compile:
+        step = tf.function(step, jit_compile=True, autograph=False)
+    if isinstance(steps, int):
+        found = start
+        for _ in range(steps):
+            found = step(found)
+        return found
+    _, found = tf.while_loop(
+        lambda done, _: done < steps,
+        lambda done, adversarial: (done + 1, tf.ensure_shape(step(adversarial), images.shape)),
+        (tf.constant(0), start),
+    )
+    return found
+
+
 def _with_eager_arithmetic(compiled: Any, arguments: list[tf.Tensor]) -> tf.Tensor:
     """Calls a compiled function so that it rounds as eager operations, CleverHans' own, do.
 
@@ -184,75 +372,3 @@ def _with_eager_arithmetic(compiled: Any, arguments: list[tf.Tensor]) -> tf.Tens
 def _with_gradient(log_scores: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
     """The same numbers; where the model has no gradient, as after rounding, it is 0."""
     return lambda images: log_scores(images) + 0 * tf.reduce_sum(images)
-
-
-def pgd(
-    log_scores: Callable[[tf.Tensor], tf.Tensor],
-    images: Any,
-    labels: Any,
-    *,
-    eps: float,
-    step_size: float,
-    steps: int,
-    norm: str = "linf",
-    loss: str | AttackLoss = "ce",
-    restarts: int = 1,
-    seed: int = 0,
-    start: Any = None,
-    example_ids: Any = None,
-) -> tf.Tensor:
-    """Adversarial images by PGD, the worst case over its restarts.
-
-    Compiles the attack anew at every call; `PGD` and `evaluate_robustness` compile once.
-
-    Args:
-        log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
-        images: `[batch, H, W, C]` in [0, 1].
-        labels: int `[batch]`.
-        eps: radius in pixels.
-        step_size: in pixels.
-        steps: per restart, at least 1.
-        norm: "linf" or "l2".
-        loss: "ce", "margin" or a callable `(labels, logits)` -> `[batch]`.
-        restarts: how many starts, at least 1.
-        seed: of the random starts.
-        start: `[batch, H, W, C]`, one given start instead of random ones; `images` for none.
-        example_ids: int `[batch]`, default 0, 1, ...: an example's start depends on its id.
-
-    Returns:
-        float32 `[batch, H, W, C]`: of each example the first restart that breaks it, else the
-        one with the highest loss.
-
-    Raises:
-        ValueError: if images are not finite in [0, 1], labels are not a class for each, a name is
-            unknown or a number out of range, or a given start is to be restarted.
-
-    Example:
-        >>> pgd(model, images, labels, eps=8 / 255, step_size=2 / 255, steps=20, restarts=10)
-    """
-    PGDConfig(eps=eps, step_size=step_size, steps=steps, restarts=restarts, norm=norm)
-    if start is not None and restarts > 1:
-        raise ValueError(f"restarts must be 1 with a given start. Received: {restarts}")
-    images, labels = checked_examples(images, labels)
-    images = as_pixels(images)
-    attack = PGD(log_scores, images.shape[1:], norm, loss)
-    result = tf.constant(images)
-    highest, broken = tf.fill([len(images)], -np.inf), tf.zeros(len(images), tf.bool)
-    for restart in range(restarts):
-        begin = start
-        if begin is None:
-            begin = attack.random_start(images, eps, restart_seed(seed, restart), example_ids)
-        found = attack(images, labels, begin, eps=eps, step_size=step_size, steps=steps)
-        logits = log_scores(found)
-        losses = tf.cast(attack.loss(labels=labels, logits=logits), tf.float32)
-        breaks = tf.argmax(logits, axis=1) != labels
-        better = ~broken & (breaks | (losses > highest))
-        result = tf.where(better[:, None, None, None], found, result)
-        highest = tf.where(better, losses, highest)
-        broken |= breaks
-    return result
-
-
-def restart_seed(seed: int, restart: int) -> int:
-    """The seed of one restart's starts, int32; seeds below 2000 do not meet for 1000 restarts."""
-    return (seed * 1_000_003 + restart) % (2**31)

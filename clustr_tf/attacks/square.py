@@ -1,16 +1,20 @@
 """Square attack: random search with squares, without any gradient."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from clustr_tf.attacks.examples import as_pixels, checked_examples
+from clustr_tf.attacks.balls import length, norm_order, projected
 from clustr_tf.attacks.losses import margin
-from clustr_tf.attacks.norms import norm_order
-from clustr_tf.attacks.projection import length, projected
-from clustr_tf.attacks.square_schedule import side_of, square_share, two_hills
+from clustr_tf.data.pixels import checked_examples, to_pixels
+
+_FIRST_SHARE = 0.8  # of the pixels that the first square covers
+# Out of 10,000 queries: after so many the share is halved once more.
+_HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+_SMALLEST_L2_SIDE = 3
 
 
 class Square:
@@ -155,8 +159,8 @@ class Square:
         height, width, channels = self._shape
         side = max(min(height, width) // 5, 1)
         rows, columns = height // side, width // side
-        hills = two_hills(side) if side > 1 else np.ones((1, 1), np.float32)
-        tiles = _signs([rows, 1, columns, 1, channels], example_seed) * hills[:, None, :, None]
+        signs = _signs([rows, 1, columns, 1, channels], example_seed)
+        tiles = signs * two_hills(side)[:, None, :, None]
         tiled = tf.reshape(tiles, [rows * side, columns * side, channels])
         above, left = (height - rows * side) // 2, (width - columns * side) // 2
         return tf.pad(
@@ -182,7 +186,8 @@ class Square:
         place_seed, sign_seed = tf.unstack(tf.random.split(seed))
         window, _ = self._window(place_seed, side)
         signs = _signs([1, 1, self._shape[2]], sign_seed)
-        return projected(best + 2 * eps * window * signs, centres, eps, np.inf)
+        moved = best + 2 * eps * window * signs
+        return projected(centres, moved - centres, eps, np.inf)
 
     def _moved_hills(
         self,
@@ -232,27 +237,10 @@ class Square:
         height, width, _ = self._shape
         table = np.zeros((2, len(self._sides), height, width), np.float32)
         for phase, side in enumerate(self._sides):
-            hills = two_hills(side) if side > 1 else np.ones((1, 1), np.float32)
+            hills = two_hills(side)
             table[0, phase, :side, :side] = hills
             table[1, phase, :side, :side] = hills.T
         return tf.constant(table)
-
-
-def _signs(shape: list[int], seed: tf.Tensor) -> tf.Tensor:
-    """Random -1 and 1."""
-    return tf.sign(tf.random.stateless_uniform(shape, seed) - 0.5 + 1e-9)
-
-
-def _scaled(perturbation: tf.Tensor, eps: tf.Tensor, linf: bool) -> tf.Tensor:
-    """Signs of length eps; in l2 each example's perturbation stretched to the norm eps."""
-    if linf:
-        return eps * perturbation
-    return eps * tf.math.divide_no_nan(perturbation, length(perturbation))
-
-
-def _channel_lengths(values: tf.Tensor) -> tf.Tensor:
-    """The l2 norm of each channel, `[batch, H, W, C]` -> `[batch, 1, 1, C]`."""
-    return tf.sqrt(tf.reduce_sum(tf.square(values), axis=[1, 2], keepdims=True))
 
 
 def square(
@@ -288,6 +276,95 @@ def square(
     Example:
         >>> square(model, images, labels, eps=8 / 255)
     """
-    images, labels = checked_examples(images, labels)
+    images, labels = checked_examples(images, labels, log_scores)
     attack = Square(log_scores, images.shape[1:], norm, queries)
-    return attack(as_pixels(images), labels, eps=eps, seed=seed, example_ids=example_ids)
+    return attack(to_pixels(images), labels, eps=eps, seed=seed, example_ids=example_ids)
+
+
+def _signs(shape: list[int], seed: tf.Tensor) -> tf.Tensor:
+    """Random -1 and 1."""
+    return tf.sign(tf.random.stateless_uniform(shape, seed) - 0.5 + 1e-9)
+
+
+def _scaled(perturbation: tf.Tensor, eps: tf.Tensor, linf: bool) -> tf.Tensor:
+    """Signs of length eps; in l2 each example's perturbation stretched to the norm eps."""
+    if linf:
+        return eps * perturbation
+    return eps * tf.math.divide_no_nan(perturbation, length(perturbation))
+
+
+def _channel_lengths(values: tf.Tensor) -> tf.Tensor:
+    """The l2 norm of each channel, `[batch, H, W, C]` -> `[batch, 1, 1, C]`."""
+    return tf.sqrt(tf.reduce_sum(tf.square(values), axis=[1, 2], keepdims=True))
+
+
+def square_share(query: int, queries: int) -> float:
+    """The share of the pixels that a square covers.
+
+    Args:
+        query: its number, counted from 0.
+        queries: of the attack; the schedule is stretched to them.
+
+    Returns:
+        0.8, halved at nine fixed shares of the queries.
+
+    Example:
+        >>> square_share(0, 5000), square_share(6, 5000)  # (0.8, 0.4)
+
+    Reference:
+        Andriushchenko et al., arXiv 1912.00049, section 5; rescaled as in AutoAttack.
+    """
+    at = int(query / queries * 10_000)
+    return _FIRST_SHARE / 2 ** sum(at > bound for bound in _HALVINGS)
+
+
+def side_of(share: float, image_shape: tuple[int, int, int], norm: str) -> int:
+    """The side of a square that covers a share of the pixels.
+
+    Args:
+        share: of the pixels.
+        image_shape: (H, W, C).
+        norm: in "l2" sides are odd and at least 3.
+
+    Returns:
+        Pixels, at most the shorter side of the image.
+    """
+    height, width, _ = image_shape
+    side = max(round(math.sqrt(share * height * width)), 1)
+    if norm == "l2":
+        side = max(side, _SMALLEST_L2_SIDE)
+        side += side % 2 == 0
+    return min(side, height, width)
+
+
+def two_hills(side: int) -> np.ndarray:
+    """A hill beside a hole, of l2 norm 1: what the l2 attack puts into a square.
+
+    Args:
+        side: of the square.
+
+    Returns:
+        float32 `[side, side]`, the hill in the upper half; of side 1 the hill alone.
+
+    Reference:
+        Andriushchenko et al., arXiv 1912.00049, equation 4.
+    """
+    if side == 1:
+        return np.ones((1, 1), np.float32)
+    upper, lower = side // 2, side - side // 2
+    pattern = np.zeros((side, side))
+    pattern[:upper] = _hill(upper, side)
+    pattern[upper:] = -_hill(lower, side)
+    return (pattern / np.linalg.norm(pattern)).astype(np.float32)
+
+
+def _hill(height: int, width: int) -> np.ndarray:
+    """Concentric rectangles, each 1 / n^2 higher than the one around it; l2 norm 1."""
+    hill = np.zeros((height, width))
+    middle = height // 2, width // 2
+    for ring in range(max(middle) + 1):
+        rows = slice(max(middle[0] - ring, 0), middle[0] + ring + 1)
+        columns = slice(max(middle[1] - ring, 0), middle[1] + ring + 1)
+        hill[rows, columns] += 1 / (ring + 1) ** 2
+    norm = float(np.linalg.norm(hill))
+    return hill / norm if norm else hill

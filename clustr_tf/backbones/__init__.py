@@ -1,11 +1,6 @@
 """Backbones: networks that map standardised images to embeddings."""
 
-from clustr_tf.backbones.registry import (
-    BACKBONES,
-    LIPSCHITZ_BACKBONES,
-    Backbone,
-    BackboneConfig,
-    build_backbone,
-)
+from clustr_tf.backbones.lipschitz import LIPSCHITZ_LAYERS, is_lipschitz
+from clustr_tf.backbones.registry import BACKBONES, build_backbone
 
-__all__ = ["BACKBONES", "LIPSCHITZ_BACKBONES", "Backbone", "BackboneConfig", "build_backbone"]
+__all__ = ["BACKBONES", "LIPSCHITZ_LAYERS", "build_backbone", "is_lipschitz"]

@@ -5,8 +5,31 @@ from typing import Any
 
 import keras
 
-from clustr_tf.layers import AOLConv2D, MaxMin, OrthogonalDense, SLLConv2D, SpaceToDepth
+from clustr_tf.layers import (
+    AOLConv2D,
+    MaxMin,
+    OrthogonalDense,
+    Saturation,
+    ScaledAveragePooling2D,
+    SLLConv2D,
+    SpaceToDepth,
+    UnitBall,
+)
 
+# Layers of one input that are 1-Lipschitz in l2 whatever their weights; a further one is added.
+LIPSCHITZ_LAYERS: set[type] = {
+    AOLConv2D,
+    MaxMin,
+    OrthogonalDense,
+    SLLConv2D,
+    Saturation,
+    ScaledAveragePooling2D,
+    SpaceToDepth,
+    UnitBall,
+    keras.layers.Flatten,
+    keras.layers.InputLayer,
+    keras.layers.Reshape,
+}
 _SMALLEST_MAP = 4
 _MOST_STAGES = 3
 _BLOCKS = 2
@@ -104,6 +127,37 @@ def lipschitz_resnet(
         return SLLConv2D(3, width * 2**stage, name=f"residual_{name}")(x)
 
     return _staged(input_shape, block, dim, "lipschitz_resnet")
+
+
+def is_lipschitz(network: keras.Model) -> bool:
+    """Whether a network is 1-Lipschitz by construction, so that training keeps it so.
+
+    Its images are then to be centred, but not divided by a deviation.
+
+    WARNING: says what its layers are for, proves nothing; `certified_classifier` and
+    `lipschitz_bound` do.
+
+    Args:
+        network: functional or sequential; any other is not known to be.
+
+    Returns:
+        True if every layer is of a type in `LIPSCHITZ_LAYERS` (a subclass may compute something
+        else), or a network of such layers.
+
+    Example:
+        >>> is_lipschitz(build_backbone("lipschitz_cnn", (32, 32, 3)))  # True
+    """
+    if isinstance(network, keras.Sequential):
+        operations = network.layers
+    else:
+        # A functional network's layers and what is computed between them; no other tells.
+        operations = getattr(network, "operations", [None])
+    return all(
+        is_lipschitz(operation)
+        if isinstance(operation, keras.Model)
+        else type(operation) in LIPSCHITZ_LAYERS
+        for operation in operations
+    )
 
 
 def _staged(

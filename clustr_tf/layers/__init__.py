@@ -1,13 +1,11 @@
 """Keras layers of the classifier."""
 
+from clustr_tf.layers.activations import MaxMin, Saturation, UnitBall
 from clustr_tf.layers.aol_conv2d import AOLConv2D
 from clustr_tf.layers.clustering_head import ClusteringHead
 from clustr_tf.layers.lipschitz_pooling import ScaledAveragePooling2D, SpaceToDepth
-from clustr_tf.layers.max_min import MaxMin
 from clustr_tf.layers.orthogonal_dense import OrthogonalDense
-from clustr_tf.layers.saturation import Saturation
 from clustr_tf.layers.sll_conv2d import ScaledResidualConv2D, SLLConv2D
-from clustr_tf.layers.unit_ball import UnitBall
 
 __all__ = [
     "AOLConv2D",

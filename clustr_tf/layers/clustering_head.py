@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from clustr_tf.distances import squared_distances
+from clustr_tf.layers.distances import squared_distances
 
 # A class without a cluster among the L nearest keeps its log-score over all of its clusters,
 # lowered by this much: exp(-1000) is 0 even in float64, so probabilities are those of the paper,
@@ -74,7 +74,23 @@ class ClusteringHead(keras.layers.Layer):
         self.clusters_per_class = clusters_per_class
         self.nearest = nearest
         self.normalize = normalize
-        self.learned = learned
+        self._learned = learned
+
+    @property
+    def learned(self) -> bool:
+        """Whether gradients train the centroids; a training method sets it."""
+        return self._learned
+
+    @learned.setter
+    def learned(self, value: bool) -> None:
+        self._learned = value
+        if self.built:
+            self.centroids.trainable = value
+
+    @property
+    def has_clusters(self) -> bool:
+        """Whether the centroids are others than the zeros of a new layer."""
+        return self.built and bool(np.any(ops.convert_to_numpy(self.centroids)))
 
     @property
     def num_clusters(self) -> int:
@@ -127,7 +143,7 @@ class ClusteringHead(keras.layers.Layer):
         self.variance.assign(variance)
 
     def call(self, embeddings: Any) -> Any:
-        return self.log_scores(embeddings, self.nearest)
+        return marked_log_scores(self.log_scores(embeddings, self.nearest))
 
     def log_scores(self, embeddings: Any, nearest: int | None) -> Any:
         """Log-scores with another L than the layer's own, as the published training has.
@@ -158,6 +174,44 @@ class ClusteringHead(keras.layers.Layer):
             "normalize": self.normalize,
             "learned": self.learned,
         }
+
+
+# The attribute that marks log-scores; Keras marks masked tensors by one in the same way.
+_MARK = "_clustr_tf_log_scores"
+
+
+def marked_log_scores(scores: Any) -> Any:
+    """The same tensor, marked as log-scores of classes, so that losses on embeddings refuse it.
+
+    The mark is seen in eager code and while a graph is traced. What other operations make of the
+    tensor has none.
+
+    Args:
+        scores: `[batch, C]` tensor.
+
+    Returns:
+        The very tensor.
+
+    Example:
+        >>> are_log_scores(marked_log_scores(scores))  # True
+    """
+    setattr(scores, _MARK, True)
+    return scores
+
+
+def are_log_scores(values: Any) -> bool:
+    """Whether these are marked by `marked_log_scores`.
+
+    Args:
+        values: anything.
+
+    Returns:
+        True for the outputs of a `ClusteringHead` and of a `Classifier`.
+
+    Example:
+        >>> are_log_scores(head(embeddings))  # True
+    """
+    return getattr(values, _MARK, False)
 
 
 def class_log_scores(

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from clustr_tf.layers.clustering_head import are_log_scores
+
 
 def magnet_loss(
     embeddings: Any, classes: Any, clusters: Any, *, alpha: float = 12.5, epsilon: float = 0.0
@@ -76,11 +78,13 @@ class MagnetLoss(keras.losses.Loss):
         dtype: dtype of the computation.
 
     Raises:
-        ValueError: if `alpha` or `epsilon` is negative, or the shapes are not those above.
+        ValueError: if `alpha` or `epsilon` is negative, the shapes are not those above, or `y_pred`
+            are the log-scores of a `ClusteringHead` or a `Classifier`, whose clusters cannot form.
 
     Example:
         >>> loss = MagnetLoss(alpha=12.5)
         >>> loss([[0, 0], [0, 0], [1, 2], [1, 2]], [[0.0], [2.0], [10.0], [12.0]])
+        >>> classifier.embedder.compile("adam", loss=loss)  # fit it on images, (class, cluster)
 
     Reference:
         Rippel et al., arXiv 1511.05939; Alfarra et al., arXiv 2006.07682.
@@ -102,8 +106,12 @@ class MagnetLoss(keras.losses.Loss):
         self.alpha = alpha
         self.epsilon = epsilon
 
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        _refuse_log_scores(y_pred)  # before the cast to the loss's dtype, which loses the mark
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        _check_shapes(y_true, y_pred)
+        _check(y_true, y_pred)
         return magnet_loss(
             y_pred, y_true[:, 0], y_true[:, 1], alpha=self.alpha, epsilon=self.epsilon
         )
@@ -123,7 +131,7 @@ class MagnetLoss(keras.losses.Loss):
             >>> MagnetLoss.variance_of([[0, 0], [0, 0]], [[0.0], [2.0]])  # (1 + 1) / 1 = 2
         """
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
-        _check_shapes(y_true, y_pred)
+        _check(y_true, y_pred)
         same_cluster = ops.cast(_equal_pairs(y_true[:, 1]), y_pred.dtype)
         means = ops.matmul(same_cluster, y_pred) / ops.sum(same_cluster, axis=1, keepdims=True)
         return _batch_variance(ops.sum(ops.square(y_pred - means), axis=1))
@@ -132,7 +140,16 @@ class MagnetLoss(keras.losses.Loss):
         return {**super().get_config(), "alpha": self.alpha, "epsilon": self.epsilon}
 
 
-def _check_shapes(y_true: Any, y_pred: Any) -> None:
+def _refuse_log_scores(y_pred: Any) -> None:
+    if are_log_scores(y_pred):
+        raise ValueError(
+            "y_pred must be embeddings [batch, dim], such as a Classifier's embedder gives. "
+            "Received: log-scores of the classes"
+        )
+
+
+def _check(y_true: Any, y_pred: Any) -> None:
+    _refuse_log_scores(y_pred)
     true_shape, pred_shape = tuple(y_true.shape), tuple(y_pred.shape)
     if len(true_shape) != 2 or true_shape[1] != 2 or len(pred_shape) != 2:
         raise ValueError(

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from clustr_tf.attacks import APGD, TargetedAPGD, apgd
-from clustr_tf.attacks.apgd_state import State, checkpoints, reconsidered
-from clustr_tf.attacks.starts import boundary_perturbations
+from clustr_tf.attacks.apgd import State, checkpoints, reconsidered
+from clustr_tf.attacks.balls import boundary_perturbations
 
 SHAPE = (2, 3, 1)
 

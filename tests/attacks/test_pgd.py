@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from clustr_tf.attacks import ATTACK_LOSSES, PGD, PGDConfig, pgd
-from clustr_tf.attacks.norms import NORMS
+from clustr_tf.attacks import ATTACK_LOSSES, PGD, CompiledPGD, pgd
+from clustr_tf.attacks.balls import NORMS
 from clustr_tf.attacks.pgd import restart_seed
 
 SHAPE = (5, 4, 2)
@@ -36,7 +36,7 @@ def network():
 @pytest.mark.parametrize("random_start", [False, True])
 def test_numbers_of_cleverhans_called_eagerly(network, monkeypatch, norm, loss, random_start):
     """Difference 0, in both norms."""
-    attack = PGD(network, SHAPE, norm, loss)
+    attack = CompiledPGD(network, SHAPE, norm, loss)
     start = attack.random_start(IMAGES, 0.1, seed=3) if random_start else IMAGES
     if random_start:
         perturbation = start - IMAGES
@@ -118,7 +118,7 @@ def test_published_attack_on_the_scores(golden, published, case, steps):
     """Soft-label cross-entropy to the clean probabilities, step 10/255, eps 8/255, no noise."""
     probabilities = golden["e_attack/f64/probs_clean"].astype(np.float32)
     images = published.images
-    attack = PGD(published.scores, images.shape[1:], "linf", _soft_cross_entropy)
+    attack = CompiledPGD(published.scores, images.shape[1:], "linf", _soft_cross_entropy)
     adversarial = attack(images, probabilities, images, **PUBLISHED_STEP, steps=steps)
     published.assert_adversarial(case, adversarial)
 
@@ -130,7 +130,7 @@ def test_published_attack_of_actual_trades(golden, published):
     """
     probabilities = golden["e_attack/f64/probs_clean"].astype(np.float32)
     images = published.images
-    attack = PGD(published.scores, images.shape[1:], "linf", _soft_cross_entropy)
+    attack = CompiledPGD(published.scores, images.shape[1:], "linf", _soft_cross_entropy)
     adversarial = attack(
         images, probabilities, images, eps=8 / 255, step_size=0.03 * published.std, steps=10
     )
@@ -144,7 +144,7 @@ def test_published_attack_on_embeddings(golden, published):
         return tf.reduce_mean((logits - labels) ** 2, axis=1)
 
     images = published.images
-    attack = PGD(published.embed, images.shape[1:], "linf", squared_error)
+    attack = CompiledPGD(published.embed, images.shape[1:], "linf", squared_error)
     target = golden["e_attack/mse_target_embeddings"].astype(np.float32)
     adversarial = attack(images, target, images, **PUBLISHED_STEP, steps=1)
     expected = golden["e_attack/mse_shifted_target/f64/adv_pixels"].transpose(0, 2, 3, 1)
@@ -176,11 +176,11 @@ def test_one_step_on_a_linear_classifier_by_hand():
 
     images = np.array([[0.5, 0.5, 0.5], [0.95, 0.1, 0.5]], np.float32).reshape(2, 1, 1, 3)
     options = {"eps": 0.2, "step_size": 0.3, "steps": 1}
-    linf = PGD(logits, (1, 1, 3), "linf")(images, [0, 0], images, **options)
+    linf = CompiledPGD(logits, (1, 1, 3), "linf")(images, [0, 0], images, **options)
     np.testing.assert_allclose(
         linf.numpy().reshape(2, 3), [[0.7, 0.3, 0.5], [1.0, 0.0, 0.5]], atol=1e-6
     )
-    l2 = PGD(logits, (1, 1, 3), "l2")(images[:1], [0], images[:1], **options)
+    l2 = CompiledPGD(logits, (1, 1, 3), "l2")(images[:1], [0], images[:1], **options)
     expected = 0.5 + 0.2 * np.array([1, -2, 0]) / np.sqrt(5)
     np.testing.assert_allclose(l2.numpy().ravel(), expected, atol=1e-6)
 
@@ -194,7 +194,7 @@ def test_one_step_on_a_linear_classifier_by_hand():
 )
 def test_stays_in_the_ball_and_in_the_unit_interval(network, eps, norm, value, batch):
     images = np.full((batch, *SHAPE), value, np.float32)
-    attack = PGD(network, SHAPE, norm)
+    attack = CompiledPGD(network, SHAPE, norm)
     start = attack.random_start(images, eps, seed=1)
     adversarial = attack(images, LABELS[:batch], start, eps=eps, step_size=eps / 4, steps=3)
     for found in (start.numpy(), adversarial.numpy()):
@@ -206,7 +206,7 @@ def test_stays_in_the_ball_and_in_the_unit_interval(network, eps, norm, value, b
 
 
 def test_rows_do_not_depend_on_the_batch(network):
-    attack = PGD(network, SHAPE)
+    attack = CompiledPGD(network, SHAPE)
     options = {"eps": 0.1, "step_size": 0.03, "steps": 4}
 
     def run(rows):
@@ -224,9 +224,9 @@ def test_rows_do_not_depend_on_the_batch(network):
 def test_random_starts_are_uniform_in_their_ball():
     """l-infinity: coordinates uniform in [-eps, eps]. l2 in dimension d: (r / eps)^d uniform."""
     images = np.full((400, 2, 2, 1), 0.5, np.float32)
-    linf = PGD(lambda x: x, (2, 2, 1), "linf").random_start(images, 0.2) - images
+    linf = CompiledPGD(lambda x: x, (2, 2, 1), "linf").random_start(images, 0.2) - images
     assert kstest(np.ravel(linf) / 0.2, "uniform", args=(-1, 2)).pvalue > 0.01
-    l2 = PGD(lambda x: x, (2, 2, 1), "l2").random_start(images, 0.2) - images
+    l2 = CompiledPGD(lambda x: x, (2, 2, 1), "l2").random_start(images, 0.2) - images
     radii = np.linalg.norm(l2.numpy().reshape(400, 4), axis=1) / 0.2
     assert kstest(radii**4, "uniform").pvalue > 0.01
     assert np.abs(l2.numpy().mean(axis=0)).max() < 0.02
@@ -245,7 +245,7 @@ def test_compiles_once_for_every_radius_and_batch(network):
         traces.append(images.shape)
         return network(images)
 
-    attack = PGD(counted, SHAPE)
+    attack = CompiledPGD(counted, SHAPE)
     for batch, eps, step_size, steps in [(6, 0.1, 0.03, 2), (4, 0.2, 0.05, 5), (1, 0.1, 0.3, 1)]:
         images, labels = IMAGES[:batch], LABELS[:batch]
         found = attack(images, labels, images, eps=eps, step_size=step_size, steps=steps)
@@ -257,7 +257,7 @@ def test_worst_case_over_restarts_breaks_more_than_one_start(network):
     """A weak attack: one tiny step. What any restart breaks must be broken in the result."""
     options = {"eps": 0.3, "step_size": 1e-4, "steps": 1}
     predictions = np.argmax(network(IMAGES), axis=1)
-    attack = PGD(network, SHAPE)
+    attack = CompiledPGD(network, SHAPE)
     broken = np.zeros(6, bool)
     for restart in range(8):
         start = attack.random_start(IMAGES, 0.3, restart_seed(0, restart))
@@ -277,7 +277,7 @@ def _constant_sign(images):
 def test_what_nothing_breaks_keeps_the_start_of_highest_loss():
     """Steps of length 0 stay at the start, so that the darkest of the starts has highest loss."""
     images = np.full((3, *SHAPE), 0.5, np.float32)
-    attack = PGD(_constant_sign, SHAPE)
+    attack = CompiledPGD(_constant_sign, SHAPE)
     starts = [attack.random_start(images, 0.2, restart_seed(1, restart)) for restart in range(5)]
     means = np.mean(starts, axis=(2, 3, 4))
     assert set(means.argmin(axis=0)) != {4}
@@ -290,7 +290,7 @@ def test_what_nothing_breaks_keeps_the_start_of_highest_loss():
 def test_what_a_start_breaks_keeps_the_first_that_does():
     """Label 1 is wrong everywhere: the first start stays although others have higher losses."""
     images = np.full((3, *SHAPE), 0.5, np.float32)
-    first = PGD(_constant_sign, SHAPE).random_start(images, 0.2, restart_seed(1, 0))
+    first = CompiledPGD(_constant_sign, SHAPE).random_start(images, 0.2, restart_seed(1, 0))
     options = {"eps": 0.2, "step_size": 0.0, "steps": 1, "restarts": 5}
     result = pgd(_constant_sign, images, [1, 1, 1], seed=1, **options)
     np.testing.assert_allclose(result, first, atol=1e-6)
@@ -298,7 +298,7 @@ def test_what_a_start_breaks_keeps_the_first_that_does():
 
 def test_a_start_may_be_given_and_belongs_to_the_id(network):
     options = {"eps": 0.1, "step_size": 0.03, "steps": 3}
-    attack = PGD(network, SHAPE)
+    attack = CompiledPGD(network, SHAPE)
     expected = attack(IMAGES, LABELS, IMAGES, **options)
     given = pgd(network, IMAGES, LABELS, start=IMAGES, **options)
     np.testing.assert_array_equal(given, expected)
@@ -315,6 +315,7 @@ def test_a_start_may_be_given_and_belongs_to_the_id(network):
         ({"images": 2 * IMAGES + 1}, r"^images must be finite in \[0, 1\]"),
         ({"images": np.nan * IMAGES}, r"^images must be finite in \[0, 1\]"),
         ({"labels": np.eye(6)}, r"labels \[N\]"),
+        ({"labels": 2 * LABELS}, r"^labels must be whole numbers from 0 to 1\. Received: 2"),
         ({"start": IMAGES, "restarts": 2}, "^restarts must be 1 .* Received: 2"),
     ],
 )
@@ -322,6 +323,20 @@ def test_bad_examples_are_refused(values, message):
     arguments = {"images": IMAGES, "labels": LABELS, "eps": 0.1, "step_size": 0.1, "steps": 1}
     with pytest.raises(ValueError, match=message):
         pgd(_constant_sign, **{**arguments, **values})
+
+
+def test_an_attack_by_its_radius_alone():
+    """A quarter of 0.2 a step; `pgd` has the same defaults."""
+    attack = PGD(eps=0.2)
+    assert (attack.step_length, attack.step_ratio) == (0.05, 0.25)
+    assert attack.describe() == "linf eps 0.2, 20 steps of 0.05, 1 start, ce + margin"
+    assert PGD(eps=0.2, step_size=0.02, restarts=3).step_ratio == pytest.approx(0.1)
+    assert PGD(eps=0.0, step_size=0.1).step_ratio == 0.25
+    images = np.full((2, *SHAPE), 0.5, np.float32)
+    found = pgd(_constant_sign, images, [0, 0], eps=0.2, start=images)
+    expected = pgd(_constant_sign, images, [0, 0], eps=0.2, step_size=0.05, steps=20, start=images)
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_allclose(found, 0.3, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -340,8 +355,8 @@ def test_bad_examples_are_refused(values, message):
 def test_bad_settings_are_refused_by_name(values):
     (name,) = values
     with pytest.raises(ValueError, match=f"^{name} must be .* Received"):
-        PGDConfig(**{"eps": 0.1, "step_size": 0.02, "steps": 10, **values})
+        PGD(**{"eps": 0.1, "step_size": 0.02, "steps": 10, **values})
     if name in ("norm", "losses"):
         option = {"norm": values[name]} if name == "norm" else {"loss": "hinge"}
         with pytest.raises(ValueError, match="must be one of"):
-            PGD(lambda x: x, SHAPE, **option)
+            CompiledPGD(lambda x: x, SHAPE, **option)

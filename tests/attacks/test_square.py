@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from clustr_tf.attacks import Square, square
-from clustr_tf.attacks.square_schedule import side_of, square_share, two_hills
+from clustr_tf.attacks.square import side_of, square_share, two_hills
 
 SHAPE = (8, 6, 2)
 

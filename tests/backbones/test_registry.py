@@ -1,9 +1,13 @@
 """Building backbones by name."""
 
+import inspect
+import typing
+
+import keras
 import numpy as np
 import pytest
 
-from clustr_tf.backbones import BACKBONES, BackboneConfig, build_backbone
+from clustr_tf.backbones import BACKBONES, LIPSCHITZ_LAYERS, build_backbone, is_lipschitz
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
@@ -70,7 +74,56 @@ def test_bad_arguments_are_refused(name, input_shape, options):
         build_backbone(name, input_shape, **options)
 
 
-@pytest.mark.parametrize("values", [("vgg", 4), ("small_cnn", 0)])
-def test_bad_config_is_refused(values):
-    with pytest.raises(ValueError, match="Received"):
-        BackboneConfig(*values)
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_options_say_their_types_and_have_defaults(name):
+    """What a config may set of each: everything but the images' shape, which comes first."""
+    shape, *options = inspect.signature(BACKBONES[name]).parameters.values()
+    hints = typing.get_type_hints(BACKBONES[name])
+    assert (shape.name, hints[shape.name]) == ("input_shape", tuple[int, int, int])
+    assert "width" in [option.name for option in options]
+    for option in options:
+        assert hints[option.name] is int
+        assert isinstance(option.default, int)
+
+
+def my_network(input_shape, width: int = 3):
+    """A backbone as a plug-in has it."""
+    inputs = keras.Input(input_shape)
+    outputs = keras.layers.Dense(width)(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, outputs, name="my_network")
+
+
+def test_a_backbone_of_ones_own_is_one_function_and_one_line(monkeypatch):
+    monkeypatch.setitem(BACKBONES, "mine", my_network)
+    assert build_backbone("mine", (8, 8, 1)).output_shape == (None, 3)
+    network = build_backbone("mine", (4, 4, 1), unit_ball=True, width=5)
+    assert network.output_shape == (None, 5)
+    assert network.layers[-1].name == "unit_ball"
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+@pytest.mark.parametrize("unit_ball", [False, True])
+def test_what_is_1_lipschitz_by_construction_is_known(name, unit_ball):
+    network = build_backbone(name, (8, 8, 1), unit_ball=unit_ball, width=2)
+    assert is_lipschitz(network) == name.startswith("lipschitz_")
+
+
+def test_one_other_layer_or_sum_is_not_1_lipschitz():
+    network = build_backbone("lipschitz_mlp", (8, 8, 1), width=2)
+    assert is_lipschitz(keras.Sequential([network]))
+    inputs = keras.Input((8, 8, 1))
+    assert not is_lipschitz(keras.Model(inputs, 2 * network(inputs)))
+
+    class Doubled(keras.Model):
+        def call(self, images):
+            return 2 * images
+
+    assert not is_lipschitz(Doubled())
+    with_pooling = keras.Sequential([keras.layers.MaxPooling2D(2), network])
+    assert not is_lipschitz(with_pooling)
+    # That its windows do not overlap is enough: a further type of layer is one line.
+    LIPSCHITZ_LAYERS.add(keras.layers.MaxPooling2D)
+    try:
+        assert is_lipschitz(with_pooling)
+    finally:
+        LIPSCHITZ_LAYERS.remove(keras.layers.MaxPooling2D)

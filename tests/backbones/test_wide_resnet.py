@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from clustr_tf.backbones import build_backbone
-from clustr_tf.backbones.wide_resnet import wide_resnet
+from clustr_tf.backbones.resnet import wide_resnet
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from tests import programs
 def write_run(workdir, clean, worst, gap, cross_entropy, failed):
     """What a finished and attacked run leaves, as far as the table reads it."""
     workdir.mkdir()
-    summary = {"median_certified_radius_l2": 0.25, "training_seconds": 60}
+    summary = {"test/median_certified_radius_l2": 0.25, "training_seconds": 60}
     robustness = {
         "examples": 360,
         "clean_accuracy": clean,

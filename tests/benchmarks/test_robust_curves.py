@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.robust_curves import held_out_curve, worst_cases
-from clustr_tf.training.metrics import write_metrics
+from clustr_tf.train.callbacks.record import write_metrics
 
 
 def write_run(workdir, pgd_accuracies, worst_case):
     """A finished run as far as the curves read it; `worst_case` None: not attacked yet."""
     workdir.mkdir(parents=True)
-    rows = [{"epoch": n, "pgd_accuracy": value} for n, value in enumerate(pgd_accuracies, 1)]
+    rows = [{"epoch": n, "val_pgd_accuracy": value} for n, value in enumerate(pgd_accuracies, 1)]
     write_metrics(workdir / "metrics.csv", rows)
     epochs = {"training": {"epochs": len(rows)}}
     (workdir / "config.json").write_text(json.dumps(epochs))

@@ -3,8 +3,9 @@
 import pytest
 
 from benchmarks.robust_rows import ROWS
-from clustr_tf.experiment import read_experiment
-from configs import cifar10_at, mnist_at, mnist_ibp, robust
+from benchmarks.runs import overridden
+from clustr_tf.cli.config import read_experiment
+from clustr_tf.configs import cifar10_at, mnist_at, mnist_ibp, robust
 
 
 @pytest.mark.parametrize(
@@ -38,14 +39,15 @@ def test_a_run_has_one_epoch_at_least():
 @pytest.mark.parametrize("variant", ["digits", "mnist", "cifar10"])
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_is_an_experiment(name, variant):
-    """Steps of a shortened adversary reach 1.5 eps together, whatever eps is."""
+    """Eps is that of the data; steps of a shortened adversary reach 1.5 eps together."""
     config, row = robust.get_config(variant), ROWS[name]
-    config.objective.name = row.method
-    config.update_from_flattened_dict(row.settings(config.objective.eps))
-    objective = read_experiment(config.to_dict()).objective
+    eps = config.watch.attack.eps
+    experiment = overridden(config, row.settings(eps))
+    assert experiment.method_name == row.method
+    assert getattr(experiment.method, "eps", eps) == eps
     if row.steps is not None:
-        reach = objective.steps * objective.step_size
-        assert reach == pytest.approx(1.5 * config.objective.eps, rel=1e-3)
+        adversary = experiment.method.adversary
+        assert adversary.steps * adversary.step_size == pytest.approx(1.5 * eps, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -56,14 +58,14 @@ def test_every_row_is_an_experiment(name, variant):
             "mnist",
             45,
             "clustr_at_ball_4",
-            {"training.batch_size": 60, "objective.warmup": 0.5, "objective.eps": 0.33},
+            {"training.batch_size": 60, "method.warmup": 0.5, "method.eps": 0.33},
         ),
         (
             mnist_ibp.get_config(),
             "mnist",
             45,
             "ibp_slow",
-            {"objective.warmup": 0.5, "watch.certified_linf": 0.3},
+            {"method.warmup": 0.5, "watch.certified_linf": 0.3},
         ),
         (
             cifar10_at.get_config("thin"),
@@ -80,8 +82,5 @@ def test_a_recommended_config_is_the_row_that_was_measured(
 ):
     """With the passes and the further flags that docs/results.md has."""
     config, row = robust.get_config(data), ROWS[name]
-    config.update_from_flattened_dict(row.settings(config.objective.eps))
-    config.update_from_flattened_dict(options)
-    config.objective.name = row.method
-    config.training.epochs = row.epochs(passes)
-    assert read_experiment(recommended.to_dict()) == read_experiment(config.to_dict())
+    settings = row.settings(config.method.eps) | options | {"training.epochs": row.epochs(passes)}
+    assert read_experiment(recommended.to_dict()) == overridden(config, settings)

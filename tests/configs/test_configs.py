@@ -1,5 +1,6 @@
-"""The config files: complete, commented, locked, and full-size ones really build."""
+"""The config files: complete, commented, and full-size ones really build."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -9,69 +10,41 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from clustr_tf.datasets import Dataset
-from clustr_tf.experiment import Experiment, check_fits, read_experiment
-from clustr_tf.objectives import OBJECTIVES, build_objective
-from clustr_tf.training.building import build_classifier
-from clustr_tf.training.distribution import Replicas
-from clustr_tf.training.step import build_step
-from clustr_tf.tuning.request import read_request
-from clustr_tf.tuning.space import Range
-from configs import (
-    cifar10,
-    cifar10_at,
-    cifar10_certified,
-    cifar10_search,
-    cifar100,
-    digits,
-    digits_certified,
-    digits_ibp,
-    digits_search,
-    image_folder,
-    mnist_at,
-    mnist_certified,
-    mnist_ibp,
-    robust,
-    svhn_cropped,
-)
+from clustr_tf import configs
+from clustr_tf.cli.config import check_fits, read_experiment, without_foreign_fields
+from clustr_tf.cli.search import read_search
+from clustr_tf.configs import cifar10_at, digits
+from clustr_tf.data import Dataset
+from clustr_tf.methods import METHODS, Clustr, ClustrAT
+from clustr_tf.run.distribution import Replicas
+from clustr_tf.train.settings import Milestones
+from clustr_tf.train.step import build_step
 
+FILES = sorted(Path(configs.__file__).parent.glob("[!_]*.py"))
+MODULES = [importlib.import_module(f"clustr_tf.configs.{path.stem}") for path in FILES]
+# "digits plain", "digits_ibp": a file has variants if its table says so.
 CONFIGS = {
-    **{f"digits {name}": digits.get_config(name) for name in ("default", "plain")},
-    "digits_ibp": digits_ibp.get_config(),
-    "mnist_at": mnist_at.get_config(),
-    "mnist_ibp": mnist_ibp.get_config(),
-    "cifar100": cifar100.get_config(),
-    "svhn_cropped": svhn_cropped.get_config(),
-    "image_folder": image_folder.get_config(),
-    "cifar10_certified": cifar10_certified.get_config(),
-    "digits_certified": digits_certified.get_config(),
-    **{f"mnist {name}": mnist_certified.get_config(name) for name in ("large", "small")},
-    **{f"robust {name}": robust.get_config(name) for name in ("digits", "mnist", "cifar10")},
-    **{f"cifar10_at {name}": cifar10_at.get_config(name) for name in ("default", "wide", "thin")},
-    **{variant: cifar10.get_config(variant) for variant in ("default", "published", "thin")},
+    f"{path.stem} {variant}".strip(): module.get_config(*[variant] if variant else [])
+    for path, module in zip(FILES, MODULES, strict=True)
+    for variant in getattr(module, "_VARIANTS", [""])
 }
+SEARCHES = {name for name, config in CONFIGS.items() if "search" in config}
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_every_config_is_an_experiment(config):
+@pytest.mark.parametrize("name", sorted(CONFIGS.keys() - SEARCHES))
+def test_every_config_is_an_experiment(name):
+    config = CONFIGS[name]
     assert isinstance(config, ml_collections.ConfigDict)
-    assert isinstance(read_experiment(config.to_dict()), Experiment)
+    values = read_experiment(config.to_dict()).values
+    assert values["method"]["name"] == config.method.name
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        *(digits, digits_ibp, mnist_at, mnist_ibp),
-        *(cifar10, cifar10_at, cifar100, svhn_cropped, image_folder),
-    ],
-)
-def test_every_field_has_a_comment_and_nothing_of_the_package_is_imported(module):
-    text = Path(module.__file__).read_text()
-    assert set(re.findall(r"^(?:import|from) (\w+)", text, re.MULTILINE)) <= {
-        "configs",
-        "ml_collections",
-    }
-    fields = [line for line in text.splitlines() if re.match(r'\s+"\w+": [^{]', line)]
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_every_field_has_a_comment_and_nothing_of_the_package_but_configs_is_imported(file):
+    text = file.read_text()
+    imported = re.findall(r"^\s*(?:import|from) ([\w.]+)", text, re.MULTILINE)
+    assert set(imported) <= {"clustr_tf.configs", "ml_collections"}
+    fields = [line for line in text.splitlines() if re.match(r'\s{8,}"\w+": [^{]', line)]
     assert [line.strip() for line in fields if "#" not in line] == []
 
 
@@ -79,49 +52,45 @@ def test_every_field_has_a_comment_and_nothing_of_the_package_is_imported(module
 def test_what_stays_standing_is_the_default(name):
     """docs/training.md recommends it; its own eps is what it is evaluated at, or a little more."""
     experiment = read_experiment(CONFIGS[name].to_dict())
-    assert experiment.objective.name == "clustr_at"
-    assert experiment.backbone.unit_ball
-    assert 1 <= experiment.objective.eps / experiment.evaluation.attack.eps <= 1.1
+    assert type(experiment.method) is ClustrAT
+    assert experiment.backbone_fields["unit_ball"]
+    assert 1 <= experiment.method.eps / experiment.evaluation.attack.eps <= 1.1
 
 
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"clustr_certified"}))
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"clustr_certified"}))
 def test_every_method_takes_the_default_config(name):
-    """No option of the default has to be unset; `clustr_certified` needs another backbone."""
+    """Nothing else has to be set, eps goes on; `clustr_certified` needs another backbone."""
     config = digits.get_config()
-    config.objective.name = name
-    assert read_experiment(config.to_dict()).objective.name == name
+    config.method.name = name
+    experiment = read_experiment(without_foreign_fields(config.to_dict(), {"method.name": name}))
+    check_fits(experiment, experiment.dataset.load())
+    assert type(experiment.method) is METHODS[name]
+    assert getattr(experiment.method, "eps", 0.1) == 0.1
 
 
 def test_published_hyper_parameters():
     """Those of the paper and the official code for CIFAR-10."""
-    experiment = read_experiment(CONFIGS["published"].to_dict())
+    experiment = read_experiment(CONFIGS["cifar10 published"].to_dict())
     clustering = experiment.clustering
-    assert (clustering.clusters_per_class, clustering.clusters_per_batch) == (2, 12)
-    assert (clustering.examples_per_cluster, clustering.nearest) == (20, 20)
+    assert (experiment.head.clusters_per_class, experiment.head.nearest) == (2, 20)
+    assert (clustering.clusters_per_batch, clustering.examples_per_cluster) == (12, 20)
     assert (clustering.kmeans_starts, clustering.kmeans_iterations) == (1, 20)
-    assert (experiment.objective.alpha, experiment.objective.epsilon) == (12.5, 1e-8)
-    assert experiment.objective.nearest == 10
-    assert experiment.optimizer.learning_rate == 1e-4
-    assert experiment.optimizer.milestones == (30, 60)
-    assert (experiment.training.epochs, experiment.backbone.width) == (90, 64)
+    assert experiment.method == Clustr(alpha=12.5, epsilon=1e-8, nearest=10)
+    assert (experiment.optimizer["name"], experiment.optimizer["learning_rate"]) == ("adam", 1e-4)
+    assert experiment.schedule == Milestones((30, 60), decay=0.1)
+    assert (experiment.training.epochs, experiment.backbone_fields["width"]) == (90, 64)
 
 
-@pytest.mark.parametrize(
-    ("module", "variants"),
-    [
-        (digits, "default, plain"),
-        (cifar10, "default, published, thin"),
-        (cifar10_at, "default, wide, thin"),
-    ],
-)
-def test_an_unknown_variant_is_refused(module, variants):
-    with pytest.raises(ValueError, match=variants):
+@pytest.mark.parametrize("module", [one for one in MODULES if hasattr(one, "_VARIANTS")])
+def test_an_unknown_variant_is_refused(module):
+    with pytest.raises(ValueError, match=r"^variant must be .* Received: 'huge'$") as refused:
         module.get_config("huge")
+    assert all(variant in str(refused.value) for variant in module._VARIANTS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "batch"), [("default", 24), ("cifar10_at default", 2), ("cifar10_at wide", 1)]
+    ("name", "batch"), [("cifar10 default", 24), ("cifar10_at default", 2), ("cifar10_at wide", 1)]
 )
 def test_a_full_size_config_trains_one_step(name, batch):
     """Without XLA, which takes longer to compile so much for a CPU than the step."""
@@ -155,13 +124,13 @@ def _train_one_step(config, batch, jit_compile):
         std=(0.25,) * 3,
     )
     check_fits(experiment, dataset)
-    classifier = build_classifier(experiment, dataset)
+    classifier = experiment.build_classifier(dataset)
     classifier.head.set_clusters(rng.normal(size=classifier.head.centroids.shape), variance=1.0)
-    optimizer = keras.optimizers.Adam(experiment.optimizer.learning_rate)
+    optimizer = experiment.build_optimizer()
     optimizer.build(classifier.trainable_variables)
     step = build_step(
         classifier,
-        build_objective(experiment.objective),
+        experiment.method,
         optimizer,
         lambda batch, seed: batch,
         Replicas(tf.distribute.get_strategy()),
@@ -182,24 +151,13 @@ def _train_one_step(config, batch, jit_compile):
     assert not np.array_equal(before, classifier.trainable_variables[0])
 
 
-@pytest.mark.parametrize("module", [digits_search, cifar10_search])
-def test_searches_are_experiments_with_a_space(module):
-    request = read_request(module.get_config().to_dict(), None)
+@pytest.mark.parametrize("name", sorted(SEARCHES))
+def test_searches_have_a_space_whose_ends_and_choices_are_experiments(name):
+    """Which reading a search tries out."""
+    request = read_search(CONFIGS[name].to_dict())
     assert request.settings.objective.startswith("val_pgd_accuracy")
     assert len(request.fields) > 3
-
-
-@pytest.mark.parametrize("module", [digits_search, cifar10_search])
-def test_every_method_of_a_search_takes_what_is_drawn_with_it(module):
-    """The most of every range and the last choice, where their conditions are met."""
-    request = read_request(module.get_config().to_dict(), None)
-    (methods,) = [field for field in request.fields if field.name == "objective.name"]
-    for method in methods.values:
-        drawn = {
-            field.name: field.high if isinstance(field, Range) else field.values[-1]
-            for field in request.fields
-            if field.when is None or method in field.when.values
-        }
-        config = ml_collections.ConfigDict(request.config)
-        config.update_from_flattened_dict(drawn | {"objective.name": method})
-        assert read_experiment(config.to_dict()).objective.name == method
+    (methods,) = [field for field in request.fields if field.name == "method.name"]
+    eps = request.base["watch"]["attack"]["eps"]
+    for method in methods.values:  # each is trained against what it is judged by
+        assert request.resolved({"method.name": method})["method"].get("eps", eps) == eps

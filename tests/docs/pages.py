@@ -39,6 +39,14 @@ def blocks(page):
     ]
 
 
+def write_modules(page, folder):
+    """The Python blocks whose first line is a comment with a file's name, as such files."""
+    for block in blocks(page):
+        file = re.match(r"# (\w+\.py)\n", block.text)
+        if block.language == "python" and file:
+            (folder / file[1]).write_text(block.text)
+
+
 def _children(page, kind):
     inline = [token for token in _tokens(page) if token.type == "inline"]
     return [child for token in inline for child in token.children if child.type == kind]

@@ -4,9 +4,9 @@ import re
 import shlex
 
 from tests import programs
-from tests.docs.pages import ROOT, blocks
+from tests.docs.pages import ROOT, blocks, write_modules
 
-# What makes an environment, and the parallel search, which tests/tuning/test_search.py runs on a
+# What makes an environment, and the parallel search, which tests/tune/test_search.py runs on a
 # port that is free.
 LEFT_OUT = ("python3.11 -m venv", "export KERASTUNER_", "KERASTUNER_")
 SMALLER = {
@@ -34,8 +34,9 @@ def _quicker(line):
 
 
 def run(page, folder):
-    """Runs them, all of which must succeed, in a folder that holds nothing but the configs."""
+    """Runs them, all of which must succeed, in a folder with the configs and the page's modules."""
     (folder / "configs").symlink_to(ROOT / "configs")
+    write_modules(page, folder)
     for line in script(page):
         if not line.startswith("#"):
             python, option, module, *flags = shlex.split(line)

@@ -40,8 +40,12 @@ def test_runs_from_beginning_to_end(path, tmp_path):
     assert names
     # After the reader's values, so that the cell itself runs, too.
     cell.source += "\n" + "\n".join(f"{name} = {LESS[name]}" for name in names)
-    with mock.patch.dict(os.environ, PYTHONPATH=str(ROOT), MPLBACKEND="agg"):
+    # What an installation of the package lets import, from a folder that is no clone.
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "clustr_tf").symlink_to(ROOT / "clustr_tf")
+    (tmp_path / "here").mkdir()
+    with mock.patch.dict(os.environ, PYTHONPATH=str(tmp_path / "installed"), MPLBACKEND="agg"):
         NotebookClient(
-            notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+            notebook, timeout=300, resources={"metadata": {"path": str(tmp_path / "here")}}
         ).execute()
-    assert list(tmp_path.glob("runs/*/model.keras"))
+    assert list(tmp_path.glob("here/runs/*/model.keras"))

@@ -1,7 +1,10 @@
 """The commands of the pages that a newcomer follows do what the pages say."""
 
+import json
+
 import pytest
 
+from tests import programs
 from tests.docs import session
 from tests.docs.pages import ROOT
 
@@ -15,6 +18,21 @@ def test_getting_started_leaves_a_model_its_figures_and_an_export(tmp_path):
         assert (tmp_path / "runs" / "digits" / file).exists()
     assert (tmp_path / "runs" / "plain" / "model.keras").exists()
     assert (tmp_path / "models" / "clustr" / "1" / "saved_model.pb").exists()
+
+
+@pytest.mark.slow
+def test_own_code_trains_and_is_evaluated_where_it_is_trusted(tmp_path):
+    session.run(DOCS / "training.md", tmp_path)
+    run = tmp_path / "runs" / "short"
+    config = json.loads((run / "config.json").read_text())
+    assert (config["method"]["name"], config["method"]["steps"]) == ("short_at", 3)
+    assert config["plugins"] == ["my_methods"]
+    assert (run / "robustness.json").exists()
+    refused = programs.run("clustr_tf.evaluate", "--workdir=runs/short", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--trust_plugins" in refused.stderr
+    averaged = json.loads((tmp_path / "runs" / "adamw" / "config.json").read_text())
+    assert averaged["optimizer"]["use_ema"] is True
 
 
 @pytest.mark.slow

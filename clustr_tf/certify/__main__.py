@@ -1,0 +1,72 @@
+"""`python -m clustr_tf.certify`: proves radii for a finished model."""
+
+from pathlib import Path
+
+from absl import flags
+
+from clustr_tf.cli.entries import parse_fraction
+from clustr_tf.cli.flags import EXAMPLES, TRUST_PLUGINS, quiet_start, required_workdir, run
+from clustr_tf.run.errors import InputError
+
+_RADII = flags.DEFINE_list(
+    "radii",
+    ["36/255", "72/255", "108/255"],
+    "l2 radii in pixels at which certified accuracy is reported; fractions allowed",
+)
+_NEAREST = flags.DEFINE_integer(
+    "nearest",
+    None,
+    "proves the soft scores of the L nearest clusters too, for a head that takes all or another L",
+    lower_bound=1,
+)
+flags.declare_key_flag("workdir")
+flags.declare_key_flag("examples")
+flags.declare_key_flag("trust_plugins")
+
+
+def main() -> None:
+    """Certifies what the flags say."""
+    root = required_workdir()
+    try:
+        radii = tuple(parse_fraction(radius) for radius in _RADII.value)
+    except ValueError as error:
+        raise InputError(f"--radii {error}") from error
+    if not radii or min(radii) < 0:
+        raise InputError(f"--radii must be numbers of at least 0. Received: {_RADII.value}")
+    with quiet_start():
+        from clustr_tf.certify.report import certify_workdir
+        from clustr_tf.cli.config import experiment_of
+        from clustr_tf.run.workdir import Workdir
+
+    workdir = Workdir(root)
+    experiment = experiment_of(workdir, TRUST_PLUGINS.value)
+    attack = experiment.evaluation.attack
+    certify_workdir(
+        workdir,
+        workdir.load_classifier(),
+        experiment.dataset.load(),
+        radii,
+        EXAMPLES.value,
+        _NEAREST.value,
+        linf_eps=attack.eps if attack.norm == "linf" else None,
+    )
+    with workdir.writing():
+        _renew_report(root)
+
+
+def _renew_report(root: Path) -> None:
+    """The page of an evaluation that came before shows the new certificates too."""
+    if (root / "robustness.json").exists():
+        from clustr_tf.evaluate.report import read_evaluation, write_report
+
+        write_report(root / "report.html", [read_evaluation(root)])
+        print(f"{root}/report.html shows them")
+
+
+def cli() -> None:
+    """Entry point of `clustr-certify`."""
+    run(main)
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,1 @@
+"""Radii in l2: clusters, Lipschitz bounds, rounding."""

@@ -1,0 +1,124 @@
+"""What every proof about a layer shares: tables of rules, their conditions, and float rounding."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import keras
+
+UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
+
+# Batch normalisation and standardisation multiply and add once per value; their scale and shift
+# take at most six float32 operations, a reciprocal square root of up to 2 ulp among them.
+AFFINE_TERMS = 8
+
+Rule = TypeVar("Rule", bound=Callable[..., Any])
+
+
+def gamma(terms: int, roundoff: float) -> float:
+    """Relative error of a sum of `terms` products, in any order of summation.
+
+    Args:
+        terms: how many.
+        roundoff: the unit roundoff u of the arithmetic.
+
+    Returns:
+        n u / (1 - n u); infinite where n u reaches 1, beyond 2^24 terms in float32.
+
+    Example:
+        >>> gamma(1, UNIT_ROUNDOFF["float32"])  # 5.96e-08
+
+    Reference:
+        Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1.
+    """
+    error = terms * roundoff
+    return error / (1 - error) if error < 1 else math.inf
+
+
+def rule_for(layer: Any, rules: Mapping[type, Rule], what: str) -> Rule:
+    """The rule of a layer's exact type; a subclass may compute something else and has none.
+
+    Args:
+        layer: any layer.
+        rules: by type.
+        what: the rules prove, such as "a proved Lipschitz bound".
+
+    Returns:
+        The rule.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if type(layer) not in rules:
+        raise ValueError(
+            f"layer {layer.name!r} must be of a type with {what}. Received: {type(layer).__name__}"
+        )
+    return rules[type(layer)]
+
+
+def check_precision(layer: Any) -> None:
+    """Refuses layers that compute in less than float32."""
+    if layer.compute_dtype not in ("float32", "float64") or layer.quantization_mode:
+        raise ValueError(
+            f"layer {layer.name!r} must compute in float32 or float64 to have a proved bound. "
+            f"Received: {layer.quantization_mode or layer.compute_dtype}"
+        )
+
+
+def check_activation(layer: Any) -> None:
+    """Refuses activations other than linear and ReLU."""
+    # The functions themselves: a name could be that of another function.
+    if layer.activation not in (keras.activations.linear, keras.activations.relu):
+        raise ValueError(
+            f"layer {layer.name!r} must have the activation 'linear' or 'relu'. "
+            f"Received: {keras.activations.serialize(layer.activation)!r}"
+        )
+
+
+def check_channels_last(layer: Any) -> None:
+    """Refuses `channels_first`."""
+    if layer.data_format != "channels_last":
+        raise ValueError(
+            f"layer {layer.name!r} must have the channels last. Received: {layer.data_format!r}"
+        )
+
+
+def check_relu(layer: Any) -> None:
+    """Refuses leaky and shifted ReLUs; a `max_value` is fine."""
+    if layer.negative_slope or layer.threshold:
+        raise ValueError(
+            f"layer {layer.name!r} must be a ReLU with slope and threshold 0. Received: "
+            f"negative_slope={layer.negative_slope}, threshold={layer.threshold}"
+        )
+
+
+def check_convolution(layer: Any) -> None:
+    """Refuses dilated and grouped convolutions, and what the checks above refuse."""
+    check_activation(layer)
+    check_channels_last(layer)
+    if set(layer.dilation_rate) != {1} or layer.groups != 1:
+        raise ValueError(
+            f"layer {layer.name!r} must have dilation 1 and one group to have a proved bound. "
+            f"Received: dilation_rate={layer.dilation_rate}, groups={layer.groups}"
+        )
+
+
+def check_batch_normalisation(layer: Any, rank: int) -> None:
+    """Refuses batch normalisation of another axis than the last of `rank`."""
+    if layer.axis not in (-1, rank - 1):
+        raise ValueError(
+            f"layer {layer.name!r} must normalise the last axis. Received: axis={layer.axis}"
+        )
+
+
+def check_standardisation(layer: Any) -> None:
+    """Refuses the inverse of a standardisation."""
+    if layer.invert:
+        raise ValueError(f"layer {layer.name!r} must standardise. Received: invert=True")
+
+
+def check_sum(layer: Any, shapes: Sequence[Sequence[int | None]]) -> None:
+    """Refuses sums that broadcast."""
+    shapes = [tuple(shape) for shape in shapes]
+    if len(set(shapes)) != 1:
+        raise ValueError(f"layer {layer.name!r} must add tensors of one shape. Received: {shapes}")

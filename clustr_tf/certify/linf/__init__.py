@@ -1,0 +1,1 @@
+"""Bounds in l-infinity: boxes of every layer and of the head."""

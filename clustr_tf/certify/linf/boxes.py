@@ -1,0 +1,374 @@
+"""Boxes: lower and upper bounds of every entry of a tensor, carried through single layers.
+
+The box of a layer holds its output for all inputs of the given boxes, at inference. A layer that
+nothing is known of raises.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+from keras import layers, ops
+
+from clustr_tf.certify.layer_rules import (
+    AFFINE_TERMS,
+    check_activation,
+    check_batch_normalisation,
+    check_channels_last,
+    check_convolution,
+    check_precision,
+    check_relu,
+    check_standardisation,
+    check_sum,
+    gamma,
+    rule_for,
+)
+from clustr_tf.layers import Saturation, UnitBall
+from clustr_tf.layers.activations import norm_beyond_unit
+
+# Two for the rounding of the network, as in `lipschitz_bound`; two for that of the box itself.
+_FURTHER_TERMS = 4
+
+
+class Box(NamedTuple):
+    """All tensors between two.
+
+    Attributes:
+        lower: `[batch, ...]`.
+        upper: likewise, nowhere below.
+    """
+
+    lower: Any
+    upper: Any
+
+    @property
+    def centre(self) -> Any:
+        """Half way between lower and upper."""
+        return (self.lower + self.upper) / 2
+
+    @property
+    def radius(self) -> Any:
+        """Half the distance between lower and upper."""
+        return (self.upper - self.lower) / 2
+
+    @property
+    def magnitude(self) -> Any:
+        """The largest absolute value inside."""
+        return ops.maximum(ops.abs(self.lower), ops.abs(self.upper))
+
+    def ascended(self, function: Callable[[Any], Any]) -> "Box":
+        """The box of a function that never decreases and does not round.
+
+        Args:
+            function: tensor -> tensor.
+
+        Returns:
+            Its values for all tensors inside lie between those at the ends.
+        """
+        return Box(function(self.lower), function(self.upper))
+
+
+def affine_image(
+    box: Box,
+    product: Callable[[Any], Any],
+    absolute_product: Callable[[Any], Any],
+    offset: Any,
+    absolute_offset: Any,
+    terms: int,
+    roundoff: float,
+) -> Box:
+    """The smallest box with W x + b for every x of a box, enlarged by the rounding of W x + b.
+
+    In exact arithmetic the image of {c + d: |d| <= r} lies in W c + b +- |W| r, and every bound is
+    attained. Arithmetic with unit roundoff u errs by at most gamma_{n+2} (|W| |x| + |b|) in any
+    order of summation, where |x| is at most the box's magnitude m: the radius is enlarged by
+    gamma_{n+4} (|W| m + |b|). The box is computed in float64: each of centre, radius, magnitude
+    and the two ends errs by at most a small multiple of n 2^-53 (|W| m + |b|), as c and r do not
+    exceed m. Together they stay below 2 u (|W| m + |b|) for u = 2^-24 and n < 2^24, which
+    gamma_{n+4} has over gamma_{n+2}.
+
+    Args:
+        box: of x.
+        product: x -> W x.
+        absolute_product: x -> |W| x.
+        offset: b, or 0.
+        absolute_offset: sum of the absolute values that b is computed from.
+        terms: n, how many products an output value sums up.
+        roundoff: u of the arithmetic to be covered, the box then being float64; 0 for none.
+
+    Returns:
+        The box of the outputs.
+
+    Example:
+        >>> affine_image(Box(x - 1, x + 1), lambda x: -2 * x, lambda x: 2 * x, 0, 0, 1, 0.0)
+
+    Reference:
+        Gowal et al., arXiv 1810.12715, equation 6 (centre and radius); Higham, "Accuracy and
+        Stability of Numerical Algorithms", section 3.1 (rounding).
+    """
+    centre = product(box.centre) + offset
+    radius = absolute_product(box.radius)
+    if roundoff:
+        largest = absolute_product(box.magnitude) + absolute_offset
+        radius += gamma(terms + _FURTHER_TERMS, roundoff) * largest
+    return Box(centre - radius, centre + radius)
+
+
+def layer_box(layer: keras.layers.Layer, inputs: list[Box], roundoff: float) -> Box:
+    """The box of a layer's outputs, by the rule of `LAYER_BOXES` for its type.
+
+    Weights are cast to the dtype of the boxes. Differentiable.
+
+    WARNING: the box holds for inference, for these very weights, and for layers of exactly the
+    types of the table: a subclass may compute something else.
+
+    Args:
+        layer: built.
+        inputs: the boxes of its inputs, `[batch, ...]`; one but for a sum.
+        roundoff: unit roundoff of the layer's arithmetic, the boxes then being float64; 0 for
+            exact arithmetic, up to that of the boxes themselves.
+
+    Returns:
+        The box.
+
+    Raises:
+        ValueError: if the layer's type or its options are not known, or if, with a roundoff, it
+            computes in less than float32.
+
+    Example:
+        >>> layer_box(keras.layers.ReLU(), [Box(x - 1, x + 1)], 0.0)
+    """
+    rule = rule_for(layer, LAYER_BOXES, "interval bounds")
+    if roundoff:
+        check_precision(layer)
+    return rule(layer, inputs, roundoff)
+
+
+def _flattened(layer: layers.Flatten, inputs: list[Box], roundoff: float) -> Box:
+    check_channels_last(layer)  # Keras moves the channels of others before it flattens
+    return _reshaped(layer, inputs, roundoff)
+
+
+def _reshaped(layer: Any, inputs: list[Box], roundoff: float) -> Box:
+    (box,) = inputs
+    shape = layer.compute_output_shape(tuple(box.lower.shape))
+    return box.ascended(lambda x: ops.reshape(x, (-1, *shape[1:])))
+
+
+def _unchanged(layer: Any, inputs: list[Box], roundoff: float) -> Box:
+    (box,) = inputs
+    return box
+
+
+def _padded(layer: layers.ZeroPadding2D, inputs: list[Box], roundoff: float) -> Box:
+    check_channels_last(layer)
+    (box,) = inputs
+    return box.ascended(lambda x: ops.pad(x, ((0, 0), *layer.padding, (0, 0))))
+
+
+def _relu(layer: layers.ReLU, inputs: list[Box], roundoff: float) -> Box:
+    check_relu(layer)
+    (box,) = inputs
+    if layer.max_value is None:
+        return box.ascended(ops.relu)
+    return box.ascended(lambda x: ops.clip(x, 0, layer.max_value))
+
+
+def _saturation(layer: Saturation, inputs: list[Box], roundoff: float) -> Box:
+    (box,) = inputs
+    return box.ascended(lambda x: ops.clip(x, 0, 1))
+
+
+def _unit_ball(layer: UnitBall, inputs: list[Box], roundoff: float) -> Box:
+    """Every entry over the norm of the box's nearest or farthest point, whichever is worse."""
+    (box,) = inputs
+    smallest = norm_beyond_unit(ops.relu(box.lower) + ops.relu(-box.upper))
+    largest = norm_beyond_unit(box.magnitude)
+    lower = box.lower / ops.where(box.lower < 0, smallest, largest)
+    upper = box.upper / ops.where(box.upper > 0, smallest, largest)
+    if roundoff:
+        # The sum of squares, its root and the quotient; then those of this box, in float64.
+        error = gamma(2 * (box.lower.shape[-1] + AFFINE_TERMS), roundoff)
+        lower, upper = lower - error * ops.abs(lower), upper + error * ops.abs(upper)
+    return Box(lower, upper)
+
+
+def _activation(layer: layers.Activation, inputs: list[Box], roundoff: float) -> Box:
+    check_activation(layer)
+    (box,) = inputs
+    return _activated(layer, box)
+
+
+def _max_pooling(layer: layers.MaxPooling2D, inputs: list[Box], roundoff: float) -> Box:
+    check_channels_last(layer)
+    (box,) = inputs
+    return box.ascended(
+        lambda x: ops.max_pool(x, layer.pool_size, layer.strides, layer.padding, "channels_last")
+    )
+
+
+def _average_pooling(layer: layers.AveragePooling2D, inputs: list[Box], roundoff: float) -> Box:
+    check_channels_last(layer)
+
+    def average(x: Any) -> Any:
+        return ops.average_pool(
+            x, layer.pool_size, layer.strides, layer.padding, data_format="channels_last"
+        )
+
+    return _linear(inputs, average, math.prod(layer.pool_size), roundoff)
+
+
+def _global_average_pooling(
+    layer: layers.GlobalAveragePooling2D, inputs: list[Box], roundoff: float
+) -> Box:
+    check_channels_last(layer)
+    positions = math.prod(inputs[0].lower.shape[1:3])
+
+    def average(x: Any) -> Any:
+        return ops.mean(x, axis=(1, 2), keepdims=layer.keepdims)
+
+    return _linear(inputs, average, positions, roundoff)
+
+
+def _sum(layer: layers.Add, inputs: list[Box], roundoff: float) -> Box:
+    check_sum(layer, [tuple(box.lower.shape[1:]) for box in inputs])
+    stacked = Box(
+        ops.stack([box.lower for box in inputs]), ops.stack([box.upper for box in inputs])
+    )
+    return _linear([stacked], lambda x: ops.sum(x, axis=0), len(inputs), roundoff)
+
+
+def _dense(layer: layers.Dense, inputs: list[Box], roundoff: float) -> Box:
+    check_activation(layer)
+    kernel = _weight(layer.kernel, inputs)
+    terms = kernel.shape[0]
+    return _with_bias(layer, inputs, ops.matmul, kernel, terms, roundoff)
+
+
+def _convolution(layer: layers.Conv2D, inputs: list[Box], roundoff: float) -> Box:
+    check_convolution(layer)
+
+    def convolved(x: Any, kernel: Any) -> Any:
+        return ops.conv(x, kernel, layer.strides, layer.padding, data_format="channels_last")
+
+    kernel = _weight(layer.kernel, inputs)
+    terms = math.prod(kernel.shape[:3])
+    return _with_bias(layer, inputs, convolved, kernel, terms, roundoff)
+
+
+def _batch_normalisation(
+    layer: layers.BatchNormalization, inputs: list[Box], roundoff: float
+) -> Box:
+    (box,) = inputs
+    mean, variance = (_weight(x, inputs) for x in (layer.moving_mean, layer.moving_variance))
+    return normalised(layer, box, mean, variance, roundoff)
+
+
+def _standardisation(layer: layers.Normalization, inputs: list[Box], roundoff: float) -> Box:
+    check_standardisation(layer)
+    (box,) = inputs
+    mean, variance = (_weight(x, inputs) for x in (layer.mean, layer.variance))
+    # As the layer itself does, which is thus never divided by 0.
+    scale = 1 / ops.maximum(ops.sqrt(variance), keras.backend.epsilon())
+    return _scaled(box, scale, [-mean * scale], roundoff)
+
+
+# (layer, boxes of its inputs, unit roundoff) -> box. A further type of layer is a line here.
+LAYER_BOXES: dict[type, Callable[..., Box]] = {
+    Saturation: _saturation,
+    UnitBall: _unit_ball,
+    layers.Activation: _activation,
+    layers.Add: _sum,
+    layers.AveragePooling2D: _average_pooling,
+    layers.BatchNormalization: _batch_normalisation,
+    layers.Conv2D: _convolution,
+    layers.Dense: _dense,
+    layers.Dropout: _unchanged,
+    layers.Flatten: _flattened,
+    layers.GlobalAveragePooling2D: _global_average_pooling,
+    layers.MaxPooling2D: _max_pooling,
+    layers.Normalization: _standardisation,
+    layers.ReLU: _relu,
+    layers.Reshape: _reshaped,
+    layers.ZeroPadding2D: _padded,
+}
+
+
+def normalised(
+    layer: layers.BatchNormalization, box: Box, mean: Any, variance: Any, roundoff: float
+) -> Box:
+    """The box behind batch normalisation with given statistics.
+
+    Args:
+        layer: built.
+        box: `[batch, ..., channels]`.
+        mean: `[channels]`: the moving averages at inference, those of a batch in training.
+        variance: likewise.
+        roundoff: as in `layer_box`.
+
+    Returns:
+        The box.
+
+    Raises:
+        ValueError: if the layer normalises another axis than the last.
+    """
+    check_batch_normalisation(layer, len(box.lower.shape))
+    scale = ops.rsqrt(variance + layer.epsilon)
+    if layer.scale:
+        scale = scale * _weight(layer.gamma, [box])
+    offsets = [-mean * scale]
+    if layer.center:
+        offsets.append(_weight(layer.beta, [box]))
+    return _scaled(box, scale, offsets, roundoff)
+
+
+def _scaled(box: Box, scale: Any, offsets: list[Any], roundoff: float) -> Box:
+    absolute_scale = ops.abs(scale)
+    return affine_image(
+        box,
+        lambda x: x * scale,
+        lambda x: x * absolute_scale,
+        sum(offsets),
+        sum(map(ops.abs, offsets)),
+        AFFINE_TERMS,
+        roundoff,
+    )
+
+
+def _with_bias(
+    layer: Any,
+    inputs: list[Box],
+    product: Callable[[Any, Any], Any],
+    kernel: Any,
+    terms: int,
+    roundoff: float,
+) -> Box:
+    (box,) = inputs
+    absolute_kernel = ops.abs(kernel)
+    bias = _weight(layer.bias, inputs) if layer.use_bias else 0.0
+    absolute_bias = ops.abs(bias) if layer.use_bias else 0.0
+    image = affine_image(
+        box,
+        lambda x: product(x, kernel),
+        lambda x: product(x, absolute_kernel),
+        bias,
+        absolute_bias,
+        terms,
+        roundoff,
+    )
+    return _activated(layer, image)
+
+
+def _linear(inputs: list[Box], product: Callable[[Any], Any], terms: int, roundoff: float) -> Box:
+    """Of a map without negative weights."""
+    (box,) = inputs
+    return affine_image(box, product, product, 0.0, 0.0, terms, roundoff)
+
+
+def _activated(layer: Any, box: Box) -> Box:
+    return box.ascended(ops.relu) if layer.activation is keras.activations.relu else box
+
+
+def _weight(values: Any, inputs: list[Box]) -> Any:
+    return ops.cast(ops.convert_to_tensor(values), inputs[0].lower.dtype)

@@ -1,0 +1,149 @@
+"""The clustering head's worst case over a box of embeddings, in closed form."""
+
+from typing import Any
+
+from keras import ops
+
+from clustr_tf.certify.l2.clusters import (
+    checked_inputs,
+    of_own_class,
+    own_centroids,
+    smallest_of_others,
+)
+from clustr_tf.certify.layer_rules import gamma
+from clustr_tf.certify.linf.boxes import Box
+from clustr_tf.layers.clustering_head import by_class
+from clustr_tf.layers.distances import squared_distances
+
+
+def worst_differences(
+    box: Box, centroids: Any, labels: Any, clusters_per_class: int, roundoff: float = 0.0
+) -> Any:
+    """Least |z - mu_j|^2 - |z - mu_i|^2 over the box, for every own cluster i and cluster j.
+
+    The difference is 2 (mu_i - mu_j).z + |mu_j|^2 - |mu_i|^2, linear in z: around the centre c it
+    moves by at most 2 |mu_i - mu_j|.r, r the radius, and attains that in a corner. The minimum is
+    |c - mu_j|^2 - |c - mu_i|^2 - 2 |mu_i - mu_j|.r.
+
+    Rounding, with `roundoff`: c and r err by at most 2 u max |z| in each entry, which enlarges r.
+    Every squared distance errs by at most gamma_{dim+2} of itself, here and where the head that is
+    served computes it at z; there it is at most 2 |c - mu|^2 + 2 |r|^2. gamma_{4 (dim+8)} of both
+    squared distances, of 2 |mu_i - mu_j|.r and of 2 |r|^2 exceeds all of that.
+
+    Args:
+        box: of the embeddings, `[batch, dim]`.
+        centroids: `[C*K, dim]`, cluster j of class j // K, at least two classes.
+        labels: int `[batch]`, whose clusters i are the own ones.
+        clusters_per_class: K.
+        roundoff: unit roundoff u of the dtype, to be sound; 0 leaves rounding out.
+
+    Returns:
+        `[batch, K, C*K]`, rounded downwards.
+
+    Raises:
+        ValueError: if the centroids are not as above.
+
+    Example:
+        >>> box = Box(ops.array([[0.0]]), ops.array([[1.0]]))
+        >>> worst_differences(box, [[0.0], [4.0]], ops.array([0]), 1)  # [[[-0., 8.]]]
+    """
+    centre, centroids = checked_inputs(box.centre, centroids, clusters_per_class, 1.0)
+    radius = box.radius + 2 * roundoff * box.magnitude
+    distances = squared_distances(centre, centroids)
+    to_own = of_own_class(distances, labels, clusters_per_class)
+    own = own_centroids(centroids, labels, clusters_per_class)
+    # One own cluster after the other, as all differences at once could fill the memory.
+    moves = [
+        2 * ops.sum(ops.abs(ops.expand_dims(mu, 1) - centroids) * ops.expand_dims(radius, 1), -1)
+        for mu in ops.unstack(own, clusters_per_class, axis=1)
+    ]
+    moved, to_own = ops.stack(moves, axis=1), ops.expand_dims(to_own, 2)
+    to_any = ops.expand_dims(distances, 1)
+    worst = to_any - to_own - moved
+    if not roundoff:
+        return worst
+    spread = 2 * ops.reshape(ops.sum(ops.square(radius), axis=1), (-1, 1, 1))
+    rate = gamma(4 * (centroids.shape[1] + 8), roundoff)
+    return worst - rate * (to_any + to_own + moved + spread)
+
+
+def nearest_cluster_margins(differences: Any, labels: Any, clusters_per_class: int) -> Any:
+    """A lower bound over the box of how much nearer the nearest own cluster is than any other.
+
+    min_j max_i of the worst differences, j in other classes. Proof: if it is positive, every
+    competitor j has an own cluster i that is nearer wherever z is in the box, so the nearest of
+    all clusters is always an own one.
+
+    Args:
+        differences: `[batch, K, C*K]`, of `worst_differences`.
+        labels: int `[batch]`.
+        clusters_per_class: K.
+
+    Returns:
+        `[batch]`, in squared units of the embedding; the class stays where it is positive.
+
+    Example:
+        >>> nearest_cluster_margins([[[0.0, 8.0]]], ops.array([0]), 1)  # [8.]
+    """
+    grouped = by_class(ops.max(differences, axis=1), clusters_per_class)
+    return smallest_of_others(ops.min(grouped, axis=-1), labels)
+
+
+def log_score_margins(differences: Any, variance: Any, clusters_per_class: int) -> Any:
+    """Lower bounds over the box of the own log-score minus that of every class k.
+
+    With a_j = -|z - mu_j|^2 / (2 sigma^2), A the own clusters, B_k those of k and d_ij the minimum
+    of a_i - a_j over the box:
+
+        LSE_A a - LSE_{B_k} a >= -LSE_{j in B_k} (-LSE_{i in A} d_ij).
+
+    Proof: LSE_A a - a_j = LSE_{i in A} (a_i - a_j) >= LSE_{i in A} d_ij, as LSE never decreases in
+    any argument; hence a_j - LSE_A a <= -LSE_{i in A} d_ij, and LSE over B_k keeps the order. For
+    K = 1 the bound is attained. All clusters take part in the scores.
+
+    Args:
+        differences: `[batch, K, C*K]`, of `worst_differences`.
+        variance: sigma^2 > 0, scalar.
+        clusters_per_class: K.
+
+    Returns:
+        `[batch, C]`; that of the own class itself says nothing. Differentiable.
+
+    Example:
+        >>> log_score_margins([[[0.0, 8.0]]], 1.0, 1)  # [[0., 4.]]
+    """
+    to_clusters = ops.logsumexp(differences / (2 * variance), axis=1)
+    return -ops.logsumexp(by_class(-to_clusters, clusters_per_class), axis=-1)
+
+
+def soft_score_margins(
+    differences: Any, labels: Any, variance: Any, clusters_per_class: int, nearest: int | None
+) -> Any:
+    """A lower bound over the box that proves, where positive, that the soft scores' class stays.
+
+    All clusters take part: the smallest of `log_score_margins` over the other classes. Only the L
+    nearest (scores may jump): for any own cluster i alone, min_k -LSE_{B_k} (-d_ij) bounds
+    a_i - LSE_{B_k} a from below for every other class k; the largest over i is taken. If it is
+    positive, cluster i outranks every other class's clusters together, hence is among the L
+    nearest (or only own clusters are), and its class wins.
+
+    Args:
+        differences: `[batch, K, C*K]`, of `worst_differences`.
+        labels: int `[batch]`.
+        variance: sigma^2 > 0, scalar.
+        clusters_per_class: K.
+        nearest: L; None, or C*K and more, for all clusters.
+
+    Returns:
+        `[batch]`, differences of log-scores.
+
+    Example:
+        >>> soft_score_margins([[[0.0, 8.0]]], ops.array([0]), 1.0, 1, None)  # [4.]
+    """
+    differences = ops.convert_to_tensor(differences)
+    if nearest is None or nearest >= differences.shape[2]:
+        margins = log_score_margins(differences, variance, clusters_per_class)
+        return smallest_of_others(margins, labels)
+    exponents = by_class(-differences / (2 * variance), clusters_per_class)
+    single = smallest_of_others(-ops.logsumexp(exponents, axis=-1), labels)
+    return ops.max(single, axis=1)

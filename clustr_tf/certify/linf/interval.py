@@ -1,0 +1,266 @@
+"""Certified l-infinity balls by interval bounds: boxes of pixels to boxes of embeddings."""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from clustr_tf.certify.graph import call_layer, fold_layers
+from clustr_tf.certify.layer_rules import UNIT_ROUNDOFF, rule_for
+from clustr_tf.certify.linf.boxes import LAYER_BOXES, Box, layer_box, normalised
+from clustr_tf.certify.linf.head import (
+    nearest_cluster_margins,
+    soft_score_margins,
+    worst_differences,
+)
+from clustr_tf.layers.clustering_head import ClusteringHead, class_log_scores
+from clustr_tf.layers.distances import squared_distances
+
+# Far above the rounding of a float64 logsumexp, here and in the head that is served.
+_LEAST_MARGIN = 1e-9
+
+
+class LinfCertificates(NamedTuple):
+    """What is proved of every image in an l-infinity ball.
+
+    Attributes:
+        class_id: int64 `[batch]`, the soft classifier's class.
+        certified: bool `[batch]`, whether the soft classifier's class provably stays.
+        nearest_cluster_certified: bool `[batch]`, whether the nearest cluster provably stays one
+            of that class.
+    """
+
+    class_id: Any
+    certified: Any
+    nearest_cluster_certified: Any
+
+
+def image_box(images: Any, eps: Any, roundoff: float = 0.0) -> Box:
+    """All images in [0, 1] within eps of each pixel.
+
+    Args:
+        images: `[batch, H, W, C]` in [0, 1].
+        eps: in pixels; one number, or `[batch]`.
+        roundoff: unit roundoff of the images' dtype, to be sound; 0 leaves rounding out.
+
+    Returns:
+        The box, in the dtype of the images.
+
+    Example:
+        >>> image_box([[[[0.95]]]], 0.1)  # Box([[[[0.85]]]], [[[[1.0]]]])
+    """
+    images = ops.convert_to_tensor(images)
+    eps = ops.reshape(ops.convert_to_tensor(eps, dtype=images.dtype), (-1, 1, 1, 1))
+    reach = eps + 2 * roundoff
+    return Box(ops.clip(images - reach, 0, 1), ops.clip(images + reach, 0, 1))
+
+
+def has_interval_bounds(network: keras.Model) -> bool:
+    """Whether `embedding_box` knows the layers of a network.
+
+    Args:
+        network: functional.
+
+    Returns:
+        Whether all are of types in `LAYER_BOXES`; their options and precision are another matter.
+
+    Raises:
+        ValueError: if the network is not of the form that `fold_layers` walks through.
+
+    Example:
+        >>> has_interval_bounds(classifier.embedder)
+    """
+    types: set[type] = set()
+    fold_layers(network, None, lambda layer, _: types.add(type(layer)))
+    return types <= LAYER_BOXES.keys()
+
+
+def embedding_box(network: keras.Model, box: Box) -> Box:
+    """The box of the float32 embeddings of a box of float32 images.
+
+    Layer by layer: if every entry of a layer's float32 inputs lies in their boxes, then every
+    entry of its float32 output lies in the box of `layer_box`, which adds the rounding of the
+    layer to that of everything before it (see `affine_image`). The pixels lie in theirs. The boxes
+    themselves are computed in float64, whose rounding is covered as well.
+
+    WARNING: this holds for inference, for these very weights and for IEEE float32 (or float64)
+    products and sums, each layer evaluated as written. It does not cover TensorFloat-32, bfloat16,
+    float16, Winograd or Fourier convolutions, weights folded into one another, overflow or
+    underflow.
+
+    Args:
+        network: a functional model of layers known to `layer_box` and nested functional
+            models; images `[batch, H, W, C]` -> `[batch, dim]`.
+        box: float64, of the images, as of `image_box` with a roundoff.
+
+    Returns:
+        float64 box of the embeddings.
+
+    Raises:
+        ValueError: if the network is not of that form, or a layer has no interval bounds or
+            computes in less than float32.
+
+    Example:
+        >>> embedding_box(classifier.embedder, image_box(images, 0.1, UNIT_ROUNDOFF["float64"]))
+    """
+
+    def visit(layer: Any, inputs: list[Box]) -> Box:
+        return layer_box(layer, inputs, UNIT_ROUNDOFF["float32"])
+
+    return fold_layers(network, box, visit)
+
+
+def embed_with_box(network: keras.Model, images: Any, box: Box) -> tuple[Any, Box]:
+    """Embeddings in training mode and, by one and the same pass, boxes around them: for training.
+
+    Batch normalisation of the boxes takes the statistics of the batch of clean images, not of the
+    boxes: the boxes are those of the very function that the clean images went through, clean
+    losses and moving averages are those of ordinary training, and every bound is tight around
+    them. Dropout leaves the boxes alone. Rounding is left out. Differentiable.
+
+    Args:
+        network: as for `embedding_box`, in any precision.
+        images: `[batch, H, W, C]`.
+        box: of images, as of `image_box`; float32.
+
+    Returns:
+        Embeddings `[batch, dim]` in the network's precision and their float32 box.
+
+    Raises:
+        ValueError: if the network is not of that form, or a layer has no interval bounds.
+
+    Example:
+        >>> embeddings, box = embed_with_box(network, images, image_box(images, 0.1))
+
+    Reference:
+        Gowal et al., arXiv 1810.12715 (training with interval bounds; without normalisation).
+    """
+
+    def visit(layer: Any, inputs: list[tuple[Any, Box]]) -> tuple[Any, Box]:
+        rule_for(layer, LAYER_BOXES, "interval bounds")
+        tensors, boxes = [tensor for tensor, _ in inputs], [box for _, box in inputs]
+        outputs = call_layer(layer, tensors, training=True)
+        if not isinstance(layer, keras.layers.BatchNormalization):
+            return outputs, layer_box(layer, boxes, 0.0)
+        clean = ops.cast(tensors[0], boxes[0].lower.dtype)
+        mean, variance = ops.moments(clean, axes=list(range(len(clean.shape) - 1)))
+        return outputs, normalised(layer, boxes[0], mean, variance, 0.0)
+
+    return fold_layers(network, (images, box), visit)
+
+
+def certified_linf(
+    network: keras.Model, head: ClusteringHead, images: Any, eps: Any
+) -> LinfCertificates:
+    """Which images provably keep their class under every l-infinity change of at most eps.
+
+    The box of pixels becomes a box of float32 embeddings (`embedding_box`); over it the worst case
+    of the head is closed form (`worst_differences`), in float64 and rounded downwards.
+
+    WARNING: this holds for changes that keep pixels in [0, 1], of images in [0, 1], and for the
+    classifier that computes its network in float32 as `embedding_box` says and its head in float64,
+    as certificates and the SavedModel do; where two log-scores differ by less than their float32
+    rounding, the float32 head of a Keras model may decide otherwise. It says nothing about other
+    norms, changed weights or lower precision.
+
+    Args:
+        network: as for `embedding_box`.
+        head: with its clusters.
+        images: float32 `[batch, H, W, C]` in [0, 1].
+        eps: in pixels; one number, or `[batch]`.
+
+    Returns:
+        Classes and what is proved of them: nothing of an image that is not in [0, 1], and nothing
+        where eps is negative.
+
+    Raises:
+        ValueError: if the head is no clustering head or the network not as above.
+
+    Example:
+        >>> certified_linf(classifier.embedder, classifier.head, images, 0.1).certified
+
+    Reference:
+        Gowal et al., arXiv 1810.12715, for dense heads.
+    """
+    if not isinstance(head, ClusteringHead):
+        raise ValueError(
+            "head must be a ClusteringHead: others have no interval bounds here. "
+            f"Received: {type(head).__name__}"
+        )
+    images = ops.convert_to_tensor(images, dtype="float32")
+    clusters = head.clusters_per_class
+    centroids = ops.cast(ops.convert_to_tensor(head.centroids), "float64")
+    variance = ops.cast(ops.convert_to_tensor(head.variance), "float64")
+    embeddings = ops.cast(network(images, training=False), "float64")
+    distances = squared_distances(embeddings, centroids)
+    labels = ops.argmax(
+        class_log_scores(distances, variance, clusters, head.ranked_clusters), axis=1
+    )
+    pixels = image_box(ops.cast(images, "float64"), eps, UNIT_ROUNDOFF["float64"])
+    box = embedding_box(network, pixels)
+    differences = worst_differences(box, centroids, labels, clusters, UNIT_ROUNDOFF["float64"])
+    soft = soft_score_margins(differences, labels, variance, clusters, head.ranked_clusters)
+    # Not-a-number could be lost on its way, in maxima.
+    finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(
+        [ops.all(ops.isfinite(weight)) for weight in [*network.weights, *head.weights]]
+    )
+    # A box of other pixels or a negative radius would not hold the image.
+    valid = ops.all((images >= 0) & (images <= 1), axis=(1, 2, 3)) & (
+        ops.convert_to_tensor(eps, dtype="float64") >= 0
+    )
+    return LinfCertificates(
+        class_id=ops.cast(labels, "int64"),
+        certified=finite & valid & (soft > _LEAST_MARGIN),
+        nearest_cluster_certified=finite
+        & valid
+        & (nearest_cluster_margins(differences, labels, clusters) > 0),
+    )
+
+
+def interval_radius(
+    network: keras.Model,
+    head: ClusteringHead,
+    images: Any,
+    largest: float = 1.0,
+    halvings: int = 16,
+    nearest_cluster: bool = False,
+) -> tuple[Any, Any]:
+    """The largest l-infinity radius that `certified_linf` proves, by bisection for each image.
+
+    A larger eps has larger boxes, so that what is proved for it is proved for a smaller one too.
+    The radius itself was tested: it is sound whatever the bisection does.
+
+    WARNING: as `certified_linf`.
+
+    Args:
+        network: as for `certified_linf`.
+        head: likewise.
+        images: likewise.
+        largest: the radius is sought below it.
+        halvings: how many radii are tested; the radius is too small by at most
+            `largest / 2**halvings`.
+        nearest_cluster: whether of the nearest-cluster classifier instead of the soft scores.
+
+    Returns:
+        int64 `[batch]`, the soft classifier's class, and float64 `[batch]` in pixels; 0 where
+        nothing is proved.
+
+    Raises:
+        ValueError: as `certified_linf`, or if `largest` or `halvings` is not positive.
+
+    Example:
+        >>> class_id, radius = interval_radius(classifier.embedder, classifier.head, images)
+    """
+    if not (largest > 0 and halvings >= 1):
+        raise ValueError(
+            f"largest must be above 0 and halvings at least 1. Received: {largest}, {halvings}"
+        )
+    images = ops.convert_to_tensor(images, dtype="float32")
+    radius = ops.zeros_like(images[:, 0, 0, 0], dtype="float64")
+    step, class_id = largest, None
+    for _ in range(halvings):
+        step /= 2
+        found = certified_linf(network, head, images, radius + step)
+        certified = found.nearest_cluster_certified if nearest_cluster else found.certified
+        class_id, radius = found.class_id, ops.where(certified, radius + step, radius)
+    return class_id, radius

@@ -1,0 +1,361 @@
+"""Radii of a batch: which proofs a head admits, and what they prove of its embeddings."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from clustr_tf.certify.graph import is_reparametrised, plain_network
+from clustr_tf.certify.l2.clusters import (
+    METHODS,
+    MOST_CLUSTERS_FOR_EXACT,
+    ClusterGeometry,
+    cluster_geometry,
+    largest,
+    nearest_cluster_margin,
+)
+from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms
+from clustr_tf.certify.l2.soft_score import soft_score_margin
+from clustr_tf.classifier import Classifier
+from clustr_tf.layers import ClusteringHead
+from clustr_tf.layers.clustering_head import class_log_scores
+from clustr_tf.layers.distances import squared_distances
+
+# More than a float32 rounding and a few float64 ones: the cast then never rounds upwards.
+_TOWARDS_ZERO = 1 - 2.0**-22
+# Below it float32 has fewer digits.
+_SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
+# A network without a slope proves more than float32 can say.
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A classifier and a way to prove its radius.
+
+    Attributes:
+        key: for names of arrays and entries of files.
+        classifier: in words.
+        method: in words.
+        margin: (squared distances `[batch, C*K]`, geometry, sigma^2) -> class int64 `[batch]` and
+            radius in embedding space `[batch]` >= 0.
+
+    Example:
+        >>> soft_score_proof(None).title  # "soft scores, all clusters"
+    """
+
+    key: str
+    classifier: str
+    method: str
+    margin: Callable[[Any, ClusterGeometry, Any], tuple[Any, Any]]
+
+    @property
+    def title(self) -> str:
+        """Classifier and method."""
+        return f"{self.classifier}, {self.method}"
+
+
+def nearest_cluster_proof(method: str) -> Proof:
+    """The nearest-cluster classifier, proved by "nearest", "pairwise" or "exact"."""
+    return Proof(
+        f"nearest_cluster_{method}",
+        "nearest cluster",
+        method,
+        lambda distances, geometry, _: nearest_cluster_margin(distances, geometry, method),
+    )
+
+
+def soft_score_proof(nearest: int | None) -> Proof:
+    """The soft classifier with the L nearest clusters; None for all."""
+    return Proof(
+        "soft_scores_all" if nearest is None else f"soft_scores_{nearest}_nearest",
+        "soft scores",
+        "all clusters" if nearest is None else f"{nearest} nearest",
+        lambda distances, geometry, variance: soft_score_margin(
+            distances, geometry, variance, nearest
+        ),
+    )
+
+
+def all_proofs(
+    num_clusters: int, clusters_per_class: int, ranked: int | None, further: int | None = None
+) -> tuple[list[Proof], list[str]]:
+    """Every classifier and proof that a clustering head admits.
+
+    Args:
+        num_clusters: C * K.
+        clusters_per_class: K.
+        ranked: the head's own L; None for all clusters. Its proof comes first.
+        further: another L.
+
+    Returns:
+        The proofs, and one line on each that was left out.
+
+    Raises:
+        ValueError: if `further` is not from 1 to C * K - 1.
+
+    Example:
+        >>> all_proofs(20, 2, ranked=None, further=5)[0][1].title  # "soft scores, 5 nearest"
+    """
+    if further is not None and not 1 <= further < num_clusters:
+        raise ValueError(
+            f"nearest must be from 1 to {num_clusters - 1}, one less than all clusters. "
+            f"Received: {further}"
+        )
+    own = None if ranked is None or ranked >= num_clusters else ranked
+    soft = dict.fromkeys([own, None, *([] if further is None else [further])])
+    proofs = [soft_score_proof(nearest) for nearest in soft]
+    left_out = []
+    if set(soft) == {None}:
+        left_out.append("soft scores, L nearest: the head takes all clusters; --nearest=L asks")
+    for method in METHODS:
+        if method == "exact" and clusters_per_class > MOST_CLUSTERS_FOR_EXACT:
+            left_out.append(
+                f"nearest cluster, exact: {clusters_per_class} clusters a class, more than "
+                f"{MOST_CLUSTERS_FOR_EXACT}; its time doubles with each"
+            )
+        else:
+            proofs.append(nearest_cluster_proof(method))
+    return proofs, left_out
+
+
+def certified_classifier(classifier: Classifier) -> Classifier:
+    """The classifier that certificates are about and that is served.
+
+    A backbone with reparametrised layers becomes the `plain_network` in float64; any other
+    classifier is what it is.
+
+    Args:
+        classifier: finished.
+
+    Returns:
+        A classifier with the same head.
+
+    Raises:
+        ValueError: if the head is no `ClusteringHead`.
+
+    Example:
+        >>> lipschitz_bound(certified_classifier(classifier).embedder)
+    """
+    if not isinstance(classifier.head, ClusteringHead):
+        raise ValueError(
+            "classifier must have a ClusteringHead: other heads have no certificates. "
+            f"Received: {type(classifier.head).__name__}"
+        )
+    if not is_reparametrised(classifier.backbone):
+        return classifier
+    backbone = plain_network(classifier.backbone)
+    return Classifier(backbone, classifier.head, classifier.mean, classifier.std, name="certified")
+
+
+def head_geometry(head: ClusteringHead, method: str = "pairwise") -> ClusterGeometry:
+    """What certificates need to know of a head's clusters: once for all images.
+
+    WARNING: it is of the head's centroids as they are now; changed ones need a new one.
+
+    Args:
+        head: built.
+        method: of the nearest-cluster radius; "exact" serves all.
+
+    Returns:
+        The geometry, in float64.
+
+    Example:
+        >>> certify_batch(classifier, images, bound, head_geometry(classifier.head))
+    """
+    return cluster_geometry(ops.cast(head.centroids, "float64"), head.clusters_per_class, method)
+
+
+class Certificates(NamedTuple):
+    """Certificates of a batch; radii are l2 in pixels unless named otherwise, 0 means "abstain".
+
+    Attributes:
+        class_id: int64 `[batch]`, the soft classifier's class.
+        certified_radius_l2: float32 `[batch]`, inside which class_id provably stays.
+        certified_radius_linf: float32 `[batch]`, the largest l-infinity ball inside that l2 ball.
+        embedding_margin: float32 `[batch]`, the radius in embedding space, rounding subtracted.
+        nearest_cluster: int64 `[batch]`.
+        nearest_cluster_radius_l2: float32 `[batch]`, of the nearest-cluster classifier.
+        runner_up_class_id: int64 `[batch]`, the class with the second highest log-score.
+        squared_distances: float32 `[batch, C*K]`.
+        log_scores: float32 `[batch, C]`.
+    """
+
+    class_id: Any
+    certified_radius_l2: Any
+    certified_radius_linf: Any
+    embedding_margin: Any
+    nearest_cluster: Any
+    nearest_cluster_radius_l2: Any
+    runner_up_class_id: Any
+    squared_distances: Any
+    log_scores: Any
+
+
+def certify_batch(
+    classifier: Classifier,
+    images: Any,
+    bound: LipschitzBound,
+    geometry: ClusterGeometry,
+    method: str = "pairwise",
+) -> tuple[Any, Certificates]:
+    """Embeds and certifies a batch: what the SavedModel serves, and what commands compute.
+
+    WARNING: as for `certify_embeddings`.
+
+    Args:
+        classifier: with a clustering head; a `certified_classifier`.
+        images: float32 `[batch, H, W, C]` in [0, 1].
+        bound: `lipschitz_bound(classifier.embedder)`.
+        geometry: `head_geometry(classifier.head)`.
+        method: of the nearest-cluster radius.
+
+    Returns:
+        Embeddings `[batch, dim]` and their certificates.
+
+    Example:
+        >>> geometry = head_geometry(classifier.head)
+        >>> embeddings, certificates = certify_batch(classifier, images, bound, geometry)
+    """
+    head = classifier.head
+    embeddings, norms = embed_with_norms(classifier.embedder, images)
+    certificates = certify_embeddings(
+        embeddings,
+        norms,
+        geometry,
+        head.variance,
+        head.ranked_clusters,
+        bound,
+        math.prod(classifier.image_shape),
+        method=method,
+    )
+    return embeddings, certificates
+
+
+def certify_embeddings(
+    embeddings: Any,
+    norms: Any,
+    geometry: ClusterGeometry,
+    variance: Any,
+    nearest: int | None,
+    bound: LipschitzBound,
+    num_pixels: int,
+    method: str = "pairwise",
+) -> Certificates:
+    """Classes and certified radii of a batch of float32 embeddings.
+
+    Scores and radii are computed in float64. The rounding errors of the float32 embeddings of the
+    image and of one changed by r add up to at most slack + growth * r (see `LipschitzBound`): a
+    margin m in embedding space gives the radius (m - slack) / (gain + growth), which is rounded
+    towards zero. Where the soft and the nearest-cluster classifier disagree, or an embedding is
+    not finite, the radii are 0.
+
+    WARNING: the certified classifier computes its head in float64, as here and in the SavedModel;
+    where two log-scores differ by less than their float32 rounding, the float32 head of a Keras
+    model may decide otherwise.
+
+    WARNING: the radii hold for l2 changes (and by |d|_2 <= sqrt(num_pixels) |d|_inf for
+    l-infinity) that keep pixels in [0, 1], for the very weights that `bound` and `geometry` were
+    computed from, in float32. They say nothing about other norms, inputs outside [0, 1], changed
+    weights or centroids, TensorFloat-32, bfloat16 or float16: see docs/certificates.md.
+
+    Args:
+        embeddings: `[batch, dim]`, of `embed_with_norms`.
+        norms: float64 `[batch, layers]`, likewise.
+        geometry: `cluster_geometry` of the head's centroids in float64.
+        variance: sigma^2, scalar.
+        nearest: L; None for all clusters.
+        bound: `lipschitz_bound` of the network.
+        num_pixels: H * W * C.
+        method: of the nearest-cluster radius: "nearest", "pairwise" or "exact".
+
+    Returns:
+        The certificates.
+
+    Example:
+        >>> embeddings, norms = embed_with_norms(network, images)
+        >>> geometry = cluster_geometry(centroids, clusters_per_class=2)
+        >>> certify_embeddings(embeddings, norms, geometry, variance, None, bound, 64)
+    """
+    distances = squared_distances(ops.cast(embeddings, "float64"), geometry.centroids)
+    variance = ops.convert_to_tensor(variance, dtype="float64")
+    class_id, soft_radius = soft_score_proof(nearest).margin(distances, geometry, variance)
+    nearest_class, nearest_radius = nearest_cluster_proof(method).margin(
+        distances, geometry, variance
+    )
+    agreed = ops.equal(class_id, nearest_class)
+    slack = _slack(embeddings, norms, bound)
+    soft_margin = _certified(soft_radius, agreed, slack)
+    nearest_margin = _certified(nearest_radius, agreed, slack)
+    lipschitz = bound.gain + bound.growth
+    log_scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
+    return Certificates(
+        class_id=class_id,
+        certified_radius_l2=_float32_below(soft_margin / lipschitz),
+        certified_radius_linf=_float32_below(soft_margin / lipschitz / np.sqrt(num_pixels)),
+        embedding_margin=_float32_below(soft_margin),
+        nearest_cluster=largest(-distances),
+        nearest_cluster_radius_l2=_float32_below(nearest_margin / lipschitz),
+        runner_up_class_id=ops.cast(ops.top_k(log_scores, 2)[1][:, 1], "int64"),
+        squared_distances=ops.cast(distances, "float32"),
+        log_scores=ops.cast(log_scores, "float32"),
+    )
+
+
+def prove(
+    proof: Proof,
+    embeddings: Any,
+    norms: Any,
+    geometry: ClusterGeometry,
+    variance: Any,
+    nearest: int | None,
+    bound: LipschitzBound,
+) -> tuple[Any, Any]:
+    """Classes and certified radii of a batch by one proof, as `certify_embeddings` finds them.
+
+    WARNING: as for `certify_embeddings`.
+
+    Args:
+        proof: which classifier, and how.
+        embeddings: as for `certify_embeddings`.
+        norms: likewise.
+        geometry: likewise; for "exact" with its active sets.
+        variance: likewise.
+        nearest: the head's own L: where the head, the nearest cluster and the proof's classifier
+            do not all agree, the radius is 0.
+        bound: as for `certify_embeddings`.
+
+    Returns:
+        Class int64 `[batch]`, and radius in pixels (l2) float32 `[batch]`; 0 means "abstain".
+
+    Example:
+        >>> prove(soft_score_proof(None), embeddings, norms, geometry, variance, None, bound)
+    """
+    distances = squared_distances(ops.cast(embeddings, "float64"), geometry.centroids)
+    variance = ops.convert_to_tensor(variance, dtype="float64")
+    class_id, radius = proof.margin(distances, geometry, variance)
+    scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
+    by_cluster = largest(-distances) // geometry.clusters_per_class
+    agreed = ops.equal(class_id, largest(scores)) & ops.equal(class_id, by_cluster)
+    margin = _certified(radius, agreed, _slack(embeddings, norms, bound))
+    return class_id, _float32_below(margin / (bound.gain + bound.growth))
+
+
+def _slack(embeddings: Any, norms: Any, bound: LipschitzBound) -> Any:
+    """What rounding may take of a radius in embedding space, `[batch]`; infinite for overflows."""
+    finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(ops.isfinite(norms), axis=1)
+    return ops.where(finite, bound.rounding(ops.cast(norms, "float64")), np.inf)
+
+
+def _certified(radius: Any, agreed: Any, slack: Any) -> Any:
+    """What is left of a radius in embedding space, `[batch]`."""
+    return ops.where(agreed & (slack < np.inf), ops.maximum(radius - slack, 0), 0)
+
+
+def _float32_below(values: Any) -> Any:
+    """Radii as float32, rounded towards zero."""
+    lowered = ops.minimum(values * _TOWARDS_ZERO, _LARGEST)
+    return ops.cast(ops.where(lowered >= _SMALLEST_NORMAL, lowered, 0), "float32")

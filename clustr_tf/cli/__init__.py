@@ -1,0 +1,1 @@
+"""The door: flags, and configs that become objects."""

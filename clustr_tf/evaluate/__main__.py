@@ -1,0 +1,110 @@
+"""`python -m clustr_tf.evaluate`: attacks a finished model."""
+
+from pathlib import Path
+
+from absl import flags
+
+from clustr_tf.cli.flags import (
+    EXAMPLES,
+    TRUST_PLUGINS,
+    WORKDIR,
+    FractionParser,
+    quiet_start,
+    required_workdir,
+    run,
+)
+from clustr_tf.run.errors import InputError
+
+_EPS = flags.DEFINE(
+    FractionParser(), "eps", None, "attack radius in pixels; default: the run's config"
+)
+_NORM = flags.DEFINE_enum("norm", None, ["linf", "l2"], "norm of eps; default: the run's config")
+_ATTACKS = flags.DEFINE_list(
+    "attacks",
+    None,
+    "what to measure: clean, pgd, pgd_paper, apgd_ce, apgd_t, square, ensemble, transfer; "
+    "default: those of the protocol",
+)
+_PROTOCOL = flags.DEFINE_enum(
+    "protocol",
+    "adaptive",
+    ["adaptive", "paper"],
+    "adaptive: clean, pgd, pgd_paper, ensemble and diagnostics. paper: the published protocol "
+    "alone (exp-scores attacked as logits, four radii), which overstates robustness",
+)
+_SOURCE = flags.DEFINE_string("source", None, "workdir whose model the attack transfer is made on")
+_STRATEGY = flags.DEFINE_enum(
+    "strategy", "default", ["default", "mirrored"], "mirrored: all GPUs share the work"
+)
+_COMPARE = flags.DEFINE_bool(
+    "compare", False, "rank evaluated workdirs on one page: --compare DIR1 DIR2 ..."
+)
+_OUTPUT = flags.DEFINE_string("output", "comparison.html", "the page that --compare writes")
+flags.declare_key_flag("workdir")
+flags.declare_key_flag("examples")
+flags.declare_key_flag("trust_plugins")
+
+
+def main(arguments: list[str]) -> None:
+    """Evaluates, or compares, what the flags say.
+
+    Args:
+        arguments: what follows the flags: the workdirs that --compare ranks.
+    """
+    if _COMPARE.value:
+        _compare([Path(folder) for folder in arguments], Path(_OUTPUT.value))
+        return
+    if arguments:
+        raise InputError(f"unexpected argument {arguments[0]!r}: options are given as --name=value")
+    root = required_workdir()
+    with quiet_start():
+        from clustr_tf.cli.config import experiment_of, trusted_plugins
+        from clustr_tf.evaluate.run import run_evaluation
+        from clustr_tf.evaluate.suite import PROTOCOLS
+        from clustr_tf.run.distribution import STRATEGIES
+        from clustr_tf.run.workdir import Workdir
+
+    workdir, protocol = Workdir(root), PROTOCOLS[_PROTOCOL.value]
+    experiment = experiment_of(workdir, TRUST_PLUGINS.value)
+    eps = protocol.eps if _EPS.value is None else _EPS.value
+    try:
+        plan = experiment.evaluation.replaced(eps, _NORM.value, EXAMPLES.value)
+    except ValueError as error:
+        raise InputError(f"--{error}") from error
+    strategy, source = STRATEGIES[_STRATEGY.value](), None
+    with strategy.scope():
+        classifier = workdir.load_classifier()
+        if _SOURCE.value:
+            other = Workdir(Path(_SOURCE.value))
+            trusted_plugins(other, TRUST_PLUGINS.value)
+            source = other.load_classifier()
+    run_evaluation(
+        workdir,
+        classifier,
+        experiment.dataset.load(),
+        plan,
+        protocol=protocol,
+        attacks=_ATTACKS.value,
+        source=source,
+        seed=experiment.training.seed,
+        strategy=strategy,
+        config=experiment.values,
+    )
+
+
+def _compare(folders: list[Path], output: Path) -> None:
+    if WORKDIR.value is not None or not folders:
+        raise InputError("--compare takes evaluated workdirs after it and no --workdir")
+    from clustr_tf.evaluate.report import read_evaluation, write_report
+
+    write_report(output, [read_evaluation(folder) for folder in folders])
+    print(f"{output} compares {len(folders)} workdirs")
+
+
+def cli() -> None:
+    """Entry point of `clustr-evaluate`."""
+    run(main, takes_arguments=True)
+
+
+if __name__ == "__main__":
+    cli()

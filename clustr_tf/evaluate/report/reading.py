@@ -1,0 +1,255 @@
+"""An evaluation, and what is proved of the same images, as the files of a workdir tell them."""
+
+import json
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clustr_tf.evaluate.report.schema import (
+    CERTIFICATES,
+    GALLERY,
+    MAP,
+    PER_EXAMPLE,
+    SCHEMA,
+    check,
+    check_arrays,
+)
+from clustr_tf.evaluate.results import measured
+from clustr_tf.run.errors import InputError
+
+_STEPS = 33  # of a curve: quantiles of the radii
+_KINDS = ("predictions", "radius_l2")
+# What a damaged file ends with.
+_DAMAGE = (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The certified radii of one classifier by one proof.
+
+    Attributes:
+        title: which classifier, and which proof.
+        radii: float64 `[N]` l2 in pixels, 0 where the image is misclassified or nothing is proved.
+        num_pixels: H * W * C.
+        clean_accuracy: of this classifier, on all images that were certified.
+        mean_radius: l2 in pixels, likewise.
+        abstentions: share of images without a radius, likewise.
+        seconds: for one image, without the embedding.
+    """
+
+    title: str
+    radii: np.ndarray
+    num_pixels: int
+    clean_accuracy: float
+    mean_radius: float
+    abstentions: float
+    seconds: float
+
+    def certified_accuracy(self, radius: float, norm: str) -> float:
+        """Share of images that are right and stay so in a ball; l-infinity by norm equivalence.
+
+        Args:
+            radius: in pixels.
+            norm: "l2" or "linf".
+        """
+        return float(np.mean(self._certified(radius, norm)))
+
+    def curve(self, norm: str) -> dict[str, Any]:
+        """Certified accuracy against radius.
+
+        Args:
+            norm: "l2" or "linf".
+
+        Returns:
+            `radius`, ascending from 0, with `accuracy` and `interval_95`.
+        """
+        quantiles = np.quantile(self.radii, np.linspace(0, 1, _STEPS), method="closest_observation")
+        # Of the radii themselves: the last step stays where the largest radius is.
+        grid = np.unique([0.0, *quantiles])
+        entries = [measured(self._certified(float(radius), "l2")) for radius in grid]
+        return {
+            "radius": (grid / self._scale(norm)).tolist(),
+            **{key: [entry[key] for entry in entries] for key in ("accuracy", "interval_95")},
+        }
+
+    def _certified(self, radius: float, norm: str) -> np.ndarray:
+        radii = self.radii / self._scale(norm)
+        return (radii > 0) & (radii >= radius)
+
+    def _scale(self, norm: str) -> float:
+        """|d|_2 <= sqrt(H W C) |d|_inf."""
+        return float(np.sqrt(self.num_pixels)) if norm == "linf" else 1.0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The files of one evaluation, checked.
+
+    Attributes:
+        workdir: where they lie.
+        figures: robustness.json.
+        arrays: robustness.npz; those of the gallery are all there or none is, likewise of the map.
+        certificates: certificates.json and .npz; of what the model serves first.
+    """
+
+    workdir: Path
+    figures: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+    certificates: tuple[Certificate, ...] = ()
+
+    def get(self, name: str) -> Any:
+        """An optional part of the figures; None if it is not there or null."""
+        return self.figures.get(name)
+
+    @property
+    def failed_diagnostics(self) -> list[Mapping[str, Any]]:
+        """The diagnostics that speak against the figures."""
+        return [entry for entry in self.get("diagnostics") or () if not entry["passed"]]
+
+    @property
+    def strongest_attack(self) -> Mapping[str, Any] | None:
+        """Name and accuracy of the attack behind the worst case; None if nothing attacked."""
+        name = self.get("worst_case_attack")
+        if name not in self.figures["attacks"]:
+            return None
+        return {"name": name, "accuracy": self.figures["attacks"][name]["accuracy"]}
+
+    @property
+    def has_gallery(self) -> bool:
+        """Whether there are adversarial images to show."""
+        return "gallery_rows" in self.arrays
+
+    @property
+    def has_map(self) -> bool:
+        """Whether there is an embedding map to show."""
+        return "map_rows" in self.arrays
+
+    @property
+    def proved_accuracy(self) -> float | None:
+        """Certified accuracy of what the model serves at the attack's eps; None if not certified.
+
+        In l-infinity by norm equivalence alone.
+        """
+        if not self.certificates:
+            return None
+        return self.certificates[0].certified_accuracy(self.figures["eps"], self.figures["norm"])
+
+
+def read_evaluation(workdir: Path) -> Evaluation:
+    """Reads robustness.json, robustness.npz and, where there are any, the certificates.
+
+    Args:
+        workdir: folder of an evaluated run.
+
+    Returns:
+        The evaluation.
+
+    Raises:
+        InputError: if a file is missing, damaged or incomplete, in one line that says what to do.
+
+    Example:
+        >>> read_evaluation(Path("runs/digits")).figures["worst_case_accuracy"]
+    """
+    json_path, npz_path = workdir / "robustness.json", workdir / "robustness.npz"
+    for path in (json_path, npz_path):
+        if not path.exists():
+            raise InputError(
+                f"{path} is missing. Evaluate first: python -m clustr_tf.evaluate "
+                f"--workdir={workdir}"
+            )
+    try:
+        figures = json.loads(json_path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except ValueError as error:
+        raise InputError(f"{json_path} is not JSON ({error}); evaluate again") from error
+    check(figures, SCHEMA, str(json_path))
+    curve = figures.get("curve") or {"eps": [], "attacks": {}}
+    for name, series in curve["attacks"].items():
+        if {len(series["accuracy"]), len(series["interval_95"])} != {len(curve["eps"])}:
+            raise InputError(
+                f"{json_path}: the curve {name!r} has not one value a radius; evaluate again"
+            )
+    try:
+        arrays = _read_arrays(npz_path, PER_EXAMPLE | GALLERY | MAP)
+    except _DAMAGE as error:
+        raise InputError(f"{npz_path} cannot be read ({_told(error)}); evaluate again") from error
+    check_arrays(arrays, figures["examples"], len(figures["classes"]), str(npz_path))
+    return Evaluation(workdir, figures, arrays, read_certificates(workdir, figures["examples"]))
+
+
+def read_certificates(workdir: Path, examples: int | None = None) -> tuple[Certificate, ...]:
+    """Reads certificates.json and certificates.npz of a workdir.
+
+    Args:
+        workdir: folder of a run.
+        examples: at most so many of the first images are used, those that were attacked; None
+            for all that were certified.
+
+    Returns:
+        One entry for each classifier and proof, what the model serves first; none where nothing
+        was certified since the model was written, or by an older version.
+
+    Raises:
+        InputError: if a file is damaged, in one line that says what to do.
+
+    Example:
+        >>> read_certificates(Path("runs/digits"), 1000)[0].curve("l2")
+    """
+    path, model = workdir / "certificates.json", workdir / "model.keras"
+    if not path.exists() or (model.exists() and path.stat().st_mtime < model.stat().st_mtime):
+        return ()
+    try:
+        figures = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(figures, dict) and "proofs" not in figures:
+            return ()
+        check(figures, CERTIFICATES, str(path))
+        names = {f"{kind}_{entry['key']}" for entry in figures["proofs"] for kind in _KINDS}
+        arrays = _read_arrays(workdir / "certificates.npz", {"labels", *names})
+        shapes = {values.shape for values in arrays.values()}
+        if arrays.keys() != {"labels", *names} or len(shapes) != 1 or arrays["labels"].ndim != 1:
+            raise ValueError("its arrays do not fit one another")
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path} or .npz cannot be read ({_told(error)}); certify again: "
+            f"python -m clustr_tf.certify --workdir={workdir}"
+        ) from error
+    return tuple(
+        _certificate(entry, arrays, figures["num_pixels"], examples) for entry in figures["proofs"]
+    )
+
+
+def _certificate(
+    entry: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    num_pixels: int,
+    examples: int | None,
+) -> Certificate:
+    predictions, radii = (arrays[f"{kind}_{entry['key']}"][:examples] for kind in _KINDS)
+    correct = predictions == arrays["labels"][:examples]
+    return Certificate(
+        title=entry["title"],
+        radii=np.where(correct, radii.astype(np.float64), 0.0),
+        num_pixels=num_pixels,
+        clean_accuracy=entry["clean_accuracy"],
+        mean_radius=entry["mean_radius_l2"],
+        abstentions=entry["abstentions"],
+        seconds=entry["seconds_per_image"],
+    )
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _told(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def _read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
+    """Those of the arrays that are there."""
+    # Opened here, as np.load leaves damaged files open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files if name in names}

@@ -1,0 +1,265 @@
+"""A complete evaluation: attack a finished model, diagnose, write the figures and the report."""
+
+import hashlib
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.status import Status
+from rich.table import Table
+
+from clustr_tf.attacks import RobustnessEvaluator, RobustnessResult, evaluate_robustness
+from clustr_tf.certify.images import Certification, certify_images
+from clustr_tf.classifier import Classifier
+from clustr_tf.data.dataset import Dataset
+from clustr_tf.evaluate.attacking import Examples, Memory, OnBatch
+from clustr_tf.evaluate.diagnostics import diagnose, diagnostic_stages
+from clustr_tf.evaluate.pictures import gallery, map_arrays
+from clustr_tf.evaluate.plan import EvaluationPlan
+from clustr_tf.evaluate.report import read_evaluation, write_report
+from clustr_tf.evaluate.results import Measurements
+from clustr_tf.evaluate.suite import (
+    ATTACKS,
+    PROTOCOLS,
+    Protocol,
+    Target,
+    build_stages,
+    chosen_attacks,
+)
+from clustr_tf.layers import ClusteringHead
+from clustr_tf.run.files import claimed, write_arrays, write_json
+from clustr_tf.run.provenance import versions
+from clustr_tf.run.workdir import Workdir
+
+_CURVES = ("pgd", "pgd_paper")
+
+
+def run_evaluation(
+    workdir: Workdir,
+    classifier: Classifier,
+    dataset: Dataset,
+    plan: EvaluationPlan,
+    *,
+    protocol: Protocol = PROTOCOLS["adaptive"],
+    attacks: Sequence[str] | None = None,
+    source: Classifier | None = None,
+    seed: int = 0,
+    strategy: tf.distribute.Strategy | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> None:
+    """Attacks a model; writes robustness.json, robustness.npz and report.html.
+
+    An interrupted evaluation goes on where it was when it is called again with the same values.
+
+    Args:
+        workdir: where the files go.
+        classifier: the finished model.
+        dataset: its first test images are attacked.
+        plan: radius, norm, effort, number of images.
+        protocol: what is measured.
+        attacks: names out of "clean" and `ATTACKS`; None for those of the protocol.
+        source: the model behind the attack `transfer`.
+        seed: of all random draws.
+        strategy: whose replicas share the work; the models must have been made in its scope. None
+            for this device alone.
+        config: of the run, for the reader of robustness.json.
+
+    Raises:
+        InputError: if an attack is unknown or does not fit the model, or another process uses the
+            workdir.
+        RunError: if the files cannot be written.
+
+    Example:
+        >>> run_evaluation(workdir, classifier, dataset, EvaluationPlan(PGD(0.1, 0.02, 20)))
+    """
+    console = Console()
+    images, labels = dataset.test_images[: plan.examples], dataset.test_labels[: plan.examples]
+    shape = classifier.image_shape
+    clustered = isinstance(classifier.head, ClusteringHead)
+    target = Target(classifier, shape, dataset.num_classes, plan, source, clustered)
+    names = chosen_attacks(target, protocol, attacks)
+    stages = build_stages(target) | diagnostic_stages(target)
+    evaluator = RobustnessEvaluator(classifier, shape, stages, plan.batch_size, strategy=strategy)
+    with claimed(workdir.root, "working"), workdir.writing():
+        memory = Memory(
+            workdir.root / "evaluation",
+            {
+                "models": [_digest(model) for model in (classifier, source) if model is not None],
+                "images": _digest(images),
+                "labels": _digest(labels),
+                "plan": asdict(plan),
+                "replicas": strategy.num_replicas_in_sync if strategy else 1,
+                "versions": versions(),
+            },
+        )
+        with Status("loading", console=console) as status:
+            told = _progress(status, len(labels))
+            examples = Examples(evaluator, images, labels, seed, memory, told)
+            measurements = measure(examples, target, protocol, names)
+        figures = {
+            "command": shlex.join(["python", "-m", "clustr_tf.evaluate", *sys.argv[1:]]),
+            "model": str(workdir.model),
+            "data": f"{dataset.name}, first {len(labels)} test images",
+            "eps": plan.attack.eps,
+            "norm": plan.attack.norm,
+            "seed": seed,
+            "examples": len(labels),
+            "classes": list(dataset.class_names),
+            **measurements.figures(dataset.class_names),
+            "config": config,
+            "versions": versions(),
+        }
+        arrays = measurements.arrays() | map_arrays(classifier, images, labels, dataset.num_classes)
+        if strongest := measurements.strongest:
+            arrays |= gallery(examples, measurements.outcomes[strongest], plan.attack.eps)
+        write_arrays(workdir.root / "robustness.npz", arrays)
+        write_json(workdir.root / "robustness.json", figures)
+        write_report(workdir.root / "report.html", [read_evaluation(workdir.root)])
+        memory.forget()
+    _print(console, figures, workdir)
+
+
+def measure(
+    examples: Examples, target: Target, protocol: Protocol, names: Sequence[str]
+) -> Measurements:
+    """Makes the attacks, then the curves, then the diagnostics.
+
+    Args:
+        examples: with the stages of `build_stages` and `diagnostic_stages`.
+        target: what is attacked.
+        protocol: further radii, and whether to diagnose.
+        names: of the attacks, out of "clean" and `ATTACKS`.
+
+    Returns:
+        The measurements.
+    """
+    plan, eps = target.plan, target.plan.attack.eps
+    attacks = {name: ATTACKS[name](target) for name in names if name != "clean"}
+    stages = {name: tuple(attack.stages) for name, attack in attacks.items()}
+    outcomes = {name: examples.attacked(name, stages[name], eps) for name in attacks}
+    radii = sorted({0.0, eps, *(protocol.radii or [eps * multiple for multiple in plan.curve])})
+    smallest_eps = {
+        name: examples.smallest_eps(name, stages[name], [radius for radius in radii if radius > 0])
+        for name in attacks
+        if name in _CURVES
+    }
+    diagnostics = []
+    if protocol.diagnosed and attacks and plan.diagnostic_examples:
+        diagnostics = diagnose(target, examples)
+    return Measurements(
+        examples.labels,
+        examples.predictions,
+        outcomes,
+        {name: attack.settings for name, attack in attacks.items()},
+        radii,
+        smallest_eps,
+        diagnostics,
+    )
+
+
+def _digest(content: np.ndarray | Classifier) -> str:
+    """SHA-256 of an array, or of a model's structure and weights."""
+    if isinstance(content, np.ndarray):
+        return hashlib.sha256(content.tobytes()).hexdigest()
+    parts = [content.to_json().encode(), *(array.tobytes() for array in content.get_weights())]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _progress(status: Status, examples: int) -> OnBatch:
+    """Tells the attack, images per second and the share that still stands."""
+    attack, attacked, begin = "", 0, 0.0
+
+    def told(name: str, images: int, standing: int) -> None:
+        nonlocal attack, attacked, begin
+        if name != attack:
+            attack, attacked, begin = name, 0, time.perf_counter()
+        attacked += images
+        rate = attacked / max(time.perf_counter() - begin, 1e-9)
+        status.update(
+            f"{name}: {attacked} images attacked, {rate:.0f} images/s, "
+            f"{standing / examples:.2%} of all still stand"
+        )
+
+    return told
+
+
+def _print(console: Console, figures: Mapping[str, Any], workdir: Workdir) -> None:
+    console.print(f"{figures['data']}, {figures['norm']} eps {figures['eps']:.4g}")
+    table = Table("attack", "accuracy", "95 % interval", "seconds")
+    for name, entry in figures["attacks"].items():
+        low, high = entry["interval_95"]
+        seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""
+        table.add_row(name, f"{entry['accuracy']:.2%}", f"{low:.2%} to {high:.2%}", seconds)
+    console.print(table)
+    for diagnostic in figures["diagnostics"]:
+        if not diagnostic["passed"]:
+            console.print(
+                f"[bold]diagnostic failed[/] {diagnostic['name']}: {diagnostic['value']:.4g}, "
+                f"at most {diagnostic['threshold']:.4g} passes ({diagnostic['meaning']})",
+                highlight=False,
+                soft_wrap=True,
+            )
+    told = "unknown, nothing attacked"
+    if figures["worst_case_accuracy"] is not None:
+        told = f"{figures['worst_case_accuracy']:.2%}, left by {figures['worst_case_attack']}"
+    console.print(f"worst case: {told}; see {workdir.root}/report.html", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class BriefEvaluation:
+    """Robustness and certificates of the first test images.
+
+    Attributes:
+        robustness: what the attack left.
+        certification: what was proved; None for a dense head, which has no certificate.
+    """
+
+    robustness: RobustnessResult
+    certification: Certification | None
+
+    def figures(self) -> dict[str, Any]:
+        """The figures of summary.json; radii in pixels, l2 unless the name says otherwise."""
+        certification = self.certification
+        found = {
+            "examples": len(self.robustness.correct),
+            "test/accuracy": self.robustness.clean_accuracy,
+            "test/pgd_accuracy": self.robustness.robust_accuracy,
+        }
+        if certification is None:
+            return found
+        return {
+            **found,
+            "test/median_certified_radius_l2": float(np.median(certification.main.radius_l2)),
+            "test/abstentions": certification.main.abstentions,
+            **certification.bound.figures(),
+        }
+
+
+def evaluate_briefly(
+    classifier: Classifier, dataset: Dataset, plan: EvaluationPlan, seed: int
+) -> BriefEvaluation:
+    """Attacks and certifies the first test images.
+
+    Args:
+        classifier: the finished model.
+        dataset: its test images are used.
+        plan: the attack and how many images.
+        seed: of the attack's random starts.
+
+    Returns:
+        The result.
+    """
+    images = dataset.test_images[: plan.examples]
+    labels = dataset.test_labels[: plan.examples]
+    robustness = evaluate_robustness(
+        classifier, images, labels, plan.attack, batch_size=plan.batch_size, seed=seed
+    )
+    if not isinstance(classifier.head, ClusteringHead):
+        return BriefEvaluation(robustness, None)
+    return BriefEvaluation(robustness, certify_images(classifier, images, labels))

@@ -1,0 +1,1 @@
+"""What every job shares: workdirs, files, locks, devices, one-line errors."""

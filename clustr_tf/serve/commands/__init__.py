@@ -1,0 +1,1 @@
+"""Entry points: export, ask, check and convert served models."""

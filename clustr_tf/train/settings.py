@@ -1,0 +1,204 @@
+"""How clusters are found, how rates fall, how long to train: objects that check their fields."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+
+USUAL_CLUSTERS, USUAL_EXAMPLES = 12, 10  # M and D where nothing is said
+
+
+@keras.saving.register_keras_serializable("clustr_tf")
+@dataclass(frozen=True)
+class Clustering:
+    """How k-means finds clusters, and how neighbourhoods are drawn from them.
+
+    Args:
+        clusters_per_batch: M, the clusters of a neighbourhood, at least 2; None: 12, or as many as
+            there can be: the seed and all clusters of other classes.
+        examples_per_cluster: D, at least 2 (with 1 the variance of a batch, and so the magnet loss,
+            is 0); None: 10, or the size of the smallest cluster if that is smaller, but not below
+            2. A neighbourhood has M*D images.
+        kmeans_starts: k-means++ starts of each class.
+        kmeans_iterations: Lloyd iterations at most.
+        temperature: factor of k-means' sigma^2 in the head.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    Example:
+        >>> classifier.compile(method=Clustr(), clustering=Clustering(examples_per_cluster=20))
+    """
+
+    clusters_per_batch: int | None = None
+    examples_per_cluster: int | None = None
+    kmeans_starts: int = 1
+    kmeans_iterations: int = 20
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, least in [
+            ("clusters_per_batch", 2),
+            ("examples_per_cluster", 2),
+            ("kmeans_starts", 1),
+            ("kmeans_iterations", 1),
+        ]:
+            at_least(self, name, least)
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be above 0. Received: {self.temperature}")
+
+    def get_config(self) -> dict[str, Any]:
+        """The fields, as Keras saves them."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Clustering":
+        """The inverse of `get_config`."""
+        return cls(**config)
+
+    @property
+    def usual_batch(self) -> int:
+        """M*D, or 12 and 10 where they are left open."""
+        per_batch = self.clusters_per_batch or USUAL_CLUSTERS
+        return per_batch * (self.examples_per_cluster or USUAL_EXAMPLES)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long, how seeded, and on what a run trains.
+
+    Args:
+        epochs: of the whole run.
+        seed: of weights, batches, augmentation, adversaries and k-means.
+        steps_per_epoch: None: one pass: whole batches of all replicas together.
+        batch_size: images of a shuffled batch of one replica; None: as many as a neighbourhood.
+        strategy: "default" (one device), "mirrored" (all GPUs of this machine) or "multi_worker"
+            (the machines of TF_CONFIG).
+        jit_compile: XLA; worth it for ResNets on GPUs, not for tiny networks.
+        precision: "float32", or "mixed_bfloat16": the backbone's arithmetic while it trains.
+        deterministic: bit for bit the same again; slower, and no times are recorded.
+        checkpoint: the epoch that becomes the model: "last", or "best_pgd" (held-out images).
+        checkpoint_minutes: besides after every epoch, the state is saved so often.
+
+    Raises:
+        ValueError: if a number is out of range or a name unknown.
+
+    Example:
+        >>> Training(epochs=40, checkpoint="best_pgd")
+    """
+
+    epochs: int
+    seed: int = 0
+    steps_per_epoch: int | None = None
+    batch_size: int | None = None
+    strategy: str = "default"
+    jit_compile: bool = False
+    precision: str = "float32"
+    deterministic: bool = False
+    checkpoint: str = "last"
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps_per_epoch", "batch_size"):
+            at_least(self, name, 1)
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed must be from 0 to 2**31 - 1. Received: {self.seed}")
+        for name, allowed in [
+            ("strategy", ("default", "mirrored", "multi_worker")),
+            ("precision", ("float32", "mixed_bfloat16")),
+            ("checkpoint", ("last", "best_pgd")),
+        ]:
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"{name} must be one of {list(allowed)}. Received: {getattr(self, name)!r}"
+                )
+        if not self.checkpoint_minutes > 0:
+            raise ValueError(
+                f"checkpoint_minutes must be above 0. Received: {self.checkpoint_minutes}"
+            )
+
+
+def at_least(settings: object, name: str, least: int) -> None:
+    """Refuses a field that is a number below `least`; None is let through."""
+    value = getattr(settings, name)
+    if value is not None and value < least:
+        raise ValueError(f"{name} must be at least {least}. Received: {value}")
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same rate in every epoch.
+
+    Example:
+        >>> Constant().factor(epoch=7, epochs=10)  # 1.0
+    """
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        """The share of the first rate in an epoch.
+
+        Args:
+            epoch: how many epochs are finished, from 0.
+            epochs: of the whole training.
+        """
+        del epoch, epochs
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Half a period of a cosine, from the first rate down to 0.
+
+    Example:
+        >>> Cosine().factor(epoch=5, epochs=10)  # 0.5
+
+    Reference:
+        Loshchilov and Hutter, arXiv 1608.03983, equation 5.
+    """
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        """The share of the first rate in an epoch; see `Constant.factor`."""
+        return (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """The rate drops after given epochs.
+
+    Args:
+        milestones: increasing epochs above 0, after which the rate is multiplied by the decay.
+        decay: in (0, 1].
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    Example:
+        >>> Milestones((30, 60)).factor(epoch=30, epochs=90)  # 0.1
+    """
+
+    milestones: tuple[int, ...] = ()
+    decay: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay must be in (0, 1]. Received: {self.decay}")
+        if any(b <= a for a, b in zip((0, *self.milestones), self.milestones, strict=False)):
+            raise ValueError(
+                f"milestones must be increasing epochs above 0. Received: {self.milestones}"
+            )
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        """The share of the first rate in an epoch; see `Constant.factor`."""
+        del epochs
+        return self.decay ** sum(epoch >= milestone for milestone in self.milestones)
+
+
+Schedule = Constant | Cosine | Milestones
+
+# Name in a config -> schedule; a further one is a class with `factor` and a line here.
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    "constant": Constant,
+    "cosine": Cosine,
+    "milestones": Milestones,
+}

@@ -1,1 +1,0 @@
-"""Training runs: the loop, its step, refreshes, checkpoints and records."""

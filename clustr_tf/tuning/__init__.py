@@ -1,1 +1,0 @@
-"""Searches for settings with Keras-tuner: what `python -m clustr_tf.tune` does."""

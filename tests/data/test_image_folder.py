@@ -1,0 +1,254 @@
+"""Image folders and archives as data sets: order, classes, statistics, refusals."""
+
+import importlib
+import io
+import tarfile
+import zipfile
+
+import numpy as np
+import pytest
+
+from clustr_tf.data.dataset import hold_out
+from clustr_tf.data.image_folder import image_folder
+from clustr_tf.run.errors import InputError
+from clustr_tf.run.workdir import Workdir
+from tests import programs
+
+# The function of the room hides the module of its name.
+module = importlib.import_module("clustr_tf.data.image_folder")
+
+
+def _folder(path, files):
+    for name, content in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(content)
+    return path
+
+
+def _archive(path, files, top=""):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in files.items():
+                archive.writestr(top + name, content)
+    else:
+        with tarfile.open(path, f"w:{path.suffix[1:].replace('tar', '')}") as archive:
+            for name, content in files.items():
+                member = tarfile.TarInfo(top + name)
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def _load(source, **options):
+    return image_folder(str(source), **options)
+
+
+def _refusal(source, **options):
+    with pytest.raises(InputError) as raised:
+        _load(source, **options)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def _check(dataset):
+    """The fixture's images, sorted by class and number whatever the order of the files."""
+    assert dataset.class_names == ("a", "b")
+    assert dataset.image_shape == (3, 2, 1)
+    np.testing.assert_array_equal(dataset.train_images[:, 0, 0, 0], [0, 1, 50, 51, 52])
+    np.testing.assert_array_equal(dataset.train_labels, [0, 0, 1, 1, 1])
+    assert sorted(dataset.test_labels) == [0, 1]
+    np.testing.assert_array_equal(dataset.test_images[:, 0, 0, 0], 100 + 50 * dataset.test_labels)
+    assert (dataset.train_images.dtype, dataset.train_labels.dtype) == (np.uint8, np.int64)
+    assert dataset.validation_images.shape == (0, 3, 2, 1)
+
+
+def test_a_folder(tmp_path, image_files):
+    dataset = _load(_folder(tmp_path / "mine", {**image_files, "README.md": b"not an image"}))
+    assert dataset.name == "mine"
+    _check(dataset)
+    # Values 0, 1, 50, 51, 52, each in 6 pixels.
+    values = np.array([0, 1, 50, 51, 52]) / 255
+    np.testing.assert_allclose(dataset.mean, [values.mean()], rtol=1e-12)
+    np.testing.assert_allclose(dataset.std, [values.std()], rtol=1e-12)
+
+
+@pytest.mark.parametrize("top", ["", "mine/", "./", "./mine/"])
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz", ".tar.xz", ".zip"])
+def test_an_archive_with_or_without_a_top_folder_in_any_order(tmp_path, image_files, top, ending):
+    shuffled = dict(reversed(image_files.items()))
+    dataset = _load(_archive(tmp_path / f"Mine.v1{ending}", shuffled, top))
+    assert dataset.name == "Mine.v1"
+    _check(dataset)
+
+
+def test_the_first_test_images_are_of_all_classes(tmp_path, encode):
+    """Of 3 classes with 40 images; sorted, the first 40 would be those of the first class."""
+    names = [f"{name}/{number:02}.png" for name in "abc" for number in range(40)]
+    images = {f"test/{name}": [[value, value]] for value, name in enumerate(names)}
+    images |= {f"train/{name}/0.png": [[0, 1]] for name in "abc"}
+    files = {name: encode(np.array(pixels, np.uint8)) for name, pixels in images.items()}
+    dataset = _load(_folder(tmp_path / "mine", files))
+    other = _load(_archive(tmp_path / "reverse.tar", dict(reversed(files.items()))))
+    values = dataset.test_images[:, 0, 0, 0]
+    assert sorted(values) == list(range(120))
+    np.testing.assert_array_equal(dataset.test_labels, values // 40)
+    assert np.bincount(dataset.test_labels[:40], minlength=3).min() >= 5
+    np.testing.assert_array_equal(other.test_images, dataset.test_images)
+
+
+def test_statistics_of_colour_images_are_those_of_each_channel(tmp_path, encode, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH", 3)  # several batches
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 5, 4, 3), np.uint8)
+    files = {f"train/{number % 2}/{number}.png": encode(pixels[number]) for number in range(8)}
+    files["test/0/0.png"] = encode(pixels[0])
+    dataset = _load(_folder(tmp_path, files))
+    np.testing.assert_array_equal(dataset.train_images, pixels[[0, 2, 4, 6, 1, 3, 5, 7]])
+    channels = pixels.reshape(-1, 3).astype(np.float64) / 255
+    np.testing.assert_allclose(dataset.mean, channels.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(dataset.std, channels.std(axis=0), rtol=1e-12)
+    assert dataset.test_labels.tolist() == [0]  # class 1 has no test image, which is allowed
+
+
+def test_jpeg_files_of_three_endings(tmp_path, encode):
+    names = ["train/a/1.jpg", "train/b/2.JPEG", "test/a/3.jpeg"]
+    content = encode(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8), format="JPEG")
+    assert _load(_folder(tmp_path, dict.fromkeys(names, content))).image_shape == (8, 8, 3)
+
+
+def test_images_of_many_sizes_are_resized(tmp_path, image_files, encode):
+    files = {**image_files, "train/a/large.png": encode(np.full((90, 70), 7, np.uint8))}
+    dataset = _load(_folder(tmp_path, files), image_size=(5, 4))
+    assert dataset.train_images.shape == (6, 5, 4, 1)
+    np.testing.assert_array_equal(dataset.train_images[2], 7)
+
+
+def test_a_validation_split(tmp_path, image_files):
+    source = _folder(tmp_path, image_files)
+    whole = _load(source)
+    dataset = hold_out(whole, examples=2, seed=1)
+    assert sorted(dataset.validation_labels) == [0, 1]
+    assert (dataset.mean, dataset.std) == (whole.mean, whole.std)
+    with pytest.raises(InputError, match=r"^config\.dataset\.validation_examples must be"):
+        hold_out(whole, examples=4, seed=0)
+
+
+def test_one_size_is_needed(tmp_path, image_files, encode):
+    files = {**image_files, "train/a/9.png": encode(np.zeros((4, 2), np.uint8))}
+    line = _refusal(_folder(tmp_path, files))
+    assert "train/a/9.png must be like the images before it, 3x2 pixels with 1 channel." in line
+    assert "Received: 4x2 pixels with 1 channel." in line
+    assert "config.dataset.image_size" in line
+
+
+def test_one_channel_count_is_needed_also_after_resizing(tmp_path, image_files, encode):
+    files = {**image_files, "train/b/9.png": encode(np.zeros((3, 2, 3), np.uint8))}
+    line = _refusal(_folder(tmp_path, files), image_size=(3, 2))
+    assert "train/b/9.png must be like" in line
+    assert "Received: 3x2 pixels with 3 channels" in line
+
+
+@pytest.mark.parametrize(
+    ("removed", "line"),
+    [
+        ("train/", "must have a folder train/ with a folder a class"),
+        ("test/", "must have a folder test/ with a folder a class"),
+        ("train/b", "must have two classes or more. Received: ['a']"),
+    ],
+)
+def test_missing_parts_are_refused(tmp_path, image_files, removed, line):
+    files = {name: file for name, file in image_files.items() if not name.startswith(removed)}
+    assert line in _refusal(_folder(tmp_path, files))
+
+
+@pytest.mark.parametrize("name", ["train/c", "test/c"])
+def test_empty_class_folders_are_refused(tmp_path, image_files, name):
+    folder = _folder(tmp_path, image_files)
+    (folder / name).mkdir()
+    split = name.partition("/")[0]
+    assert f"{split}/c must have an image or more" in _refusal(folder)
+
+
+def test_an_empty_test_folder_is_refused(tmp_path, image_files):
+    train = {name: file for name, file in image_files.items() if name.startswith("train")}
+    (_folder(tmp_path, train) / "test").mkdir()
+    assert "test/ must have an image or more" in _refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("train/a/notes.txt", "train/a/notes.txt has no place"),
+        ("train/labels.csv", "train/labels.csv has no place"),
+        ("test/a/b/1.png", "test/a/b has no place"),
+        ("test/c/1.png", "test/c must also be a class of train/"),
+    ],
+)
+def test_files_out_of_place_are_refused(tmp_path, image_files, name, line):
+    files = {**image_files, name: image_files["train/a/0.png"]}
+    assert line in _refusal(_folder(tmp_path, files))
+
+
+def test_corrupt_images_are_refused_by_name(tmp_path, image_files):
+    whole = image_files["train/b/1.png"]
+    folder = _folder(tmp_path, {**image_files, "train/b/1.png": whole[:-30]})
+    line = _refusal(folder)
+    assert line == f"{folder}: train/b/1.png must be a whole PNG or JPEG file; it is damaged"
+
+
+@pytest.mark.parametrize("name", ["other/train/a/7.png", "train/a/0.png"])
+def test_an_archive_with_two_data_sets_or_a_file_twice_is_refused(tmp_path, image_files, name):
+    files = [*image_files.items(), (name, image_files["train/a/0.png"])]
+    with tarfile.open(tmp_path / "data.tar", "w") as archive:
+        for path, content in files:
+            member = tarfile.TarInfo(path)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    line = _refusal(tmp_path / "data.tar")
+    assert "must have one train/ and one test/" in line or "it is there twice" in line
+    assert name in line
+
+
+def test_too_many_decoded_bytes_are_refused(tmp_path, image_files, monkeypatch):
+    """Seven images of 6 bytes."""
+    monkeypatch.setattr(module, "MAX_DECODED_BYTES", 41)
+    assert "must decode to at most 41 bytes" in _refusal(_folder(tmp_path, image_files))
+    monkeypatch.setattr(module, "MAX_DECODED_BYTES", 42)
+    _check(_load(tmp_path))
+
+
+def test_a_channel_without_contrast_is_refused(tmp_path, encode):
+    """It could not be standardised: its standard deviation is 0."""
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
+    pixels[..., 1] = 7
+    names = ["train/a/1.png", "train/b/1.png", "test/a/1.png"]
+    line = _refusal(_folder(tmp_path, dict.fromkeys(names, encode(pixels))))
+    assert "more than one value in every channel" in line
+
+
+def test_the_path_is_required():
+    with pytest.raises(ValueError, match=r"^data_dir must be .* Received: None$"):
+        image_folder()
+
+
+@pytest.mark.parametrize("size", [(8,), (8, 0), (8, 8, 3)])
+def test_sizes_that_are_none_are_refused(size):
+    with pytest.raises(ValueError, match=r"^image_size must be \(height, width\), each at least 1"):
+        image_folder("anywhere", image_size=size)
+
+
+def test_the_command_line_sets_an_image_size(tmp_path, image_files):
+    """A run is trained on images of 3x2 pixels that are resized."""
+    finished = programs.run(
+        "clustr_tf.train",
+        "--config=image_folder",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.dataset.data_dir={_folder(tmp_path / 'mine', image_files)}",
+        "--config.dataset.image_size=(8,4)",
+        "--config.method.name=nominal",
+        "--config.training.batch_size=5",
+        "--config.training.epochs=1",
+    )
+    assert finished.returncode == 0, finished.stderr
+    workdir = Workdir(tmp_path / "run")
+    assert workdir.config_values()["dataset"]["image_size"] == [8, 4]
+    assert workdir.load_classifier().image_shape == (8, 4, 1)
