@@ -8,8 +8,9 @@ import keras
 
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 
-# Batch normalisation and standardisation multiply and add once per value; their scale and shift
-# take at most six float32 operations, a reciprocal square root of up to 2 ulp among them.
+# Batch normalisation and standardisation multiply and add once per value, or subtract the mean,
+# multiply and add; their scale and shift take at most six float32 operations, a reciprocal square
+# root of up to 2 ulp among them.
 AFFINE_TERMS = 8
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])

@@ -27,6 +27,7 @@ from clustr_tf.certify.layer_rules import (
     rule_for,
 )
 from clustr_tf.layers import (
+    BatchNormalization,
     MaxMin,
     Saturation,
     ScaledAveragePooling2D,
@@ -264,6 +265,7 @@ _EXACT: dict[type, Callable[..., LayerBound]] = {
 }
 # (layer, input shape) -> bounds. A further type of layer is a line here.
 LAYER_BOUNDS: dict[type, Callable[..., LayerBound]] = _EXACT | {
+    BatchNormalization: _batch_normalisation,
     ScaledAveragePooling2D: _scaled_average_pooling,
     ScaledResidualConv2D: _scaled_residual,
     UnitBall: _unit_ball,

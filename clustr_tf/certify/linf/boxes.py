@@ -24,7 +24,7 @@ from clustr_tf.certify.layer_rules import (
     gamma,
     rule_for,
 )
-from clustr_tf.layers import Saturation, UnitBall
+from clustr_tf.layers import BatchNormalization, Saturation, UnitBall
 from clustr_tf.layers.activations import norm_beyond_unit
 
 # Two for the rounding of the network, as in `lipschitz_bound`; two for that of the box itself.
@@ -276,6 +276,7 @@ def _standardisation(layer: layers.Normalization, inputs: list[Box], roundoff: f
 
 # (layer, boxes of its inputs, unit roundoff) -> box. A further type of layer is a line here.
 LAYER_BOXES: dict[type, Callable[..., Box]] = {
+    BatchNormalization: _batch_normalisation,
     Saturation: _saturation,
     UnitBall: _unit_ball,
     layers.Activation: _activation,
