@@ -12,6 +12,7 @@ from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from clustr_tf.attacks.balls import norm_order, projected, random_perturbations
 from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss, attack_loss
 from clustr_tf.data.pixels import checked_examples, to_pixels
+from clustr_tf.run.checks import check_at_least, check_at_least_0
 
 _NUMBER, _COUNT = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
 
@@ -38,13 +39,10 @@ class PGD:
     losses: tuple[str, ...] = ("ce", "margin")  # an example is robust if every loss fails
 
     def __post_init__(self) -> None:
-        for name in ("eps", "step_size"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < np.inf:
-                raise ValueError(f"{name} must be at least 0. Received: {value}")
-        for name in ("steps", "restarts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        check_at_least_0(self, "eps")
+        if self.step_size is not None:
+            check_at_least_0(self, "step_size")
+        check_at_least(self, 1, "steps", "restarts")
         norm_order(self.norm)
         if not self.losses or set(self.losses) - set(ATTACK_LOSSES):
             raise ValueError(

@@ -29,14 +29,16 @@ from clustr_tf.cli.entries import (
     read_value,
 )
 from clustr_tf.data import AUGMENTATIONS, DATASETS, Dataset, hold_out
+from clustr_tf.data.dataset import check_hold_out
 from clustr_tf.evaluate.plan import EvaluationPlan
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.methods import METHODS, Method
+from clustr_tf.run.checks import check_at_least, check_at_least_or_none, check_one_of
 from clustr_tf.run.errors import InputError
 from clustr_tf.run.workdir import Workdir, changed_fields
 from clustr_tf.train.callbacks.watch import Watch
 from clustr_tf.train.run import Plan
-from clustr_tf.train.settings import SCHEDULES, Clustering, Schedule, Training, at_least
+from clustr_tf.train.settings import SCHEDULES, Clustering, Schedule, Training
 
 _SECTIONS = (
     *("dataset", "backbone", "clustering", "method"),
@@ -70,16 +72,8 @@ class DatasetEntry:
     validation_seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.augmentation not in AUGMENTATIONS:
-            raise ValueError(
-                f"augmentation must be one of {sorted(AUGMENTATIONS)}. "
-                f"Received: {self.augmentation!r}"
-            )
-        at_least(self, "validation_examples", 0)
-        if not 0 <= self.validation_seed < 2**32:
-            raise ValueError(
-                f"validation_seed must be in 0..2**32-1. Received: {self.validation_seed}"
-            )
+        check_one_of(self, sorted(AUGMENTATIONS), "augmentation")
+        check_hold_out(self.validation_examples, self.validation_seed)
 
     def load(self) -> Dataset:
         """The data in memory, with their validation split.
@@ -100,8 +94,8 @@ class HeadEntry:
     normalize: bool = True  # False ignores L
 
     def __post_init__(self) -> None:
-        at_least(self, "clusters_per_class", 1)
-        at_least(self, "nearest", 1)
+        check_at_least(self, 1, "clusters_per_class")
+        check_at_least_or_none(self, 1, "nearest")
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,18 @@ class Dataset:
         return zlib.crc32(np.ascontiguousarray(self.train_images).data, labels)
 
 
+def check_hold_out(examples: int, seed: int) -> None:
+    """Refuses what `hold_out` refuses of any data.
+
+    Raises:
+        ValueError: if a number is out of its range.
+    """
+    if examples < 0:
+        raise ValueError(f"validation_examples must be at least 0. Received: {examples}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"validation_seed must be in 0..2**32-1. Received: {seed}")
+
+
 def hold_out(dataset: Dataset, examples: int, seed: int) -> Dataset:
     """Moves training images into the validation split, each class in its share.
 
@@ -79,10 +91,7 @@ def hold_out(dataset: Dataset, examples: int, seed: int) -> Dataset:
     Example:
         >>> hold_out(digits(), examples=137, seed=0).validation_images.shape  # (137, 8, 8, 1)
     """
-    if examples < 0:
-        raise ValueError(f"validation_examples must be at least 0. Received: {examples}")
-    if not 0 <= seed < 2**32:
-        raise ValueError(f"validation_seed must be in 0..2**32-1. Received: {seed}")
+    check_hold_out(examples, seed)
     if examples == 0:
         return dataset
     labels, classes = dataset.train_labels, dataset.num_classes

@@ -3,12 +3,16 @@
 from dataclasses import dataclass, replace
 
 from clustr_tf.attacks import PGD
+from clustr_tf.run.checks import check_at_least
 
-_AT_LEAST = {
-    **dict.fromkeys(("examples", "batch_size", "apgd_steps", "square_queries"), 1),
-    **dict.fromkeys(("paper_steps", "paper_restarts"), 1),
-    "diagnostic_examples": 0,
-}
+_EFFORTS = (
+    "examples",
+    "batch_size",
+    "apgd_steps",
+    "square_queries",
+    "paper_steps",
+    "paper_restarts",
+)
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,8 @@ class EvaluationPlan:
     diagnostic_examples: int = 200  # the first so many examples are diagnosed; 0 for none
 
     def __post_init__(self) -> None:
-        for name, least in _AT_LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name} must be at least {least}. Received: {getattr(self, name)}"
-                )
+        check_at_least(self, 1, *_EFFORTS)
+        check_at_least(self, 0, "diagnostic_examples")
         if not all(0 < multiple < float("inf") for multiple in self.curve):
             raise ValueError(f"curve must be numbers above 0. Received: {self.curve}")
 

@@ -7,7 +7,8 @@ import tensorflow as tf
 from clustr_tf.classifier import Classifier
 from clustr_tf.losses.classification import accuracy, cross_entropy, kl_divergence
 from clustr_tf.methods.base import Method, StepLosses
-from clustr_tf.methods.fields import WithAdversary, WithReplays, check_at_least_0
+from clustr_tf.methods.fields import WithAdversary, WithReplays
+from clustr_tf.run.checks import check_at_least_0
 
 
 def classification_losses(scores: tf.Tensor, targets: tf.Tensor) -> StepLosses:

@@ -12,13 +12,8 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.losses.certified_margin import certified_margin_loss
 from clustr_tf.losses.classification import accuracy, cross_entropy
 from clustr_tf.methods.base import StepLosses, warmed_up
-from clustr_tf.methods.fields import (
-    WithLikelihood,
-    WithMagnetTerm,
-    check,
-    check_at_least_0,
-    check_shares,
-)
+from clustr_tf.methods.fields import WithLikelihood, WithMagnetTerm
+from clustr_tf.run.checks import check_above_0, check_at_least_0, check_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +62,7 @@ class ClustrCertified(_WithNeighbourhoods):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least_0(self, "margin")
-        check(self, "above 0", lambda value: 0 < value < float("inf"), "temperature")
+        check_above_0(self, "temperature")
 
     def losses(
         self,

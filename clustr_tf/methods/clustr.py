@@ -7,13 +7,8 @@ import tensorflow as tf
 from clustr_tf.classifier import Classifier
 from clustr_tf.losses.classification import CONSISTENCIES, cross_entropy
 from clustr_tf.methods.base import StepLosses
-from clustr_tf.methods.fields import (
-    WithAdversary,
-    WithMagnet,
-    WithReplays,
-    check,
-    check_at_least_0,
-)
+from clustr_tf.methods.fields import WithAdversary, WithMagnet, WithReplays
+from clustr_tf.run.checks import check, check_at_least_0, check_one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +117,7 @@ class ClustrQTrades(WithAdversary, Clustr):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        names = sorted(CONSISTENCIES)
-        check(self, f"one of {names}", lambda name: name in names, "consistency")
+        check_one_of(self, sorted(CONSISTENCIES), "consistency")
         check_at_least_0(self, "consistency_lambda")
 
     def losses(

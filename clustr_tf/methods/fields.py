@@ -1,8 +1,7 @@
 """Groups of fields that several methods share, with their ranges and what they mean in a loss."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -10,37 +9,13 @@ from clustr_tf.classifier import Classifier
 from clustr_tf.losses.classification import nearest_cluster_nll
 from clustr_tf.losses.magnet import magnet_loss
 from clustr_tf.methods.base import Adversary, FreeTraining, Method, StepLosses
-
-
-def check(method: Method, allowed: str, holds: Callable[[Any], bool], *names: str) -> None:
-    """Refuses the first of some fields that is out of its range.
-
-    Args:
-        method: whose fields they are.
-        allowed: their range in words, what comes after "must be".
-        holds: the range.
-        *names: of the fields.
-
-    Raises:
-        ValueError: if one is out of range.
-
-    Example:
-        >>> check(method, "at least 1", lambda value: value >= 1, "steps", "replays")
-    """
-    for name in names:
-        value = getattr(method, name)
-        if not holds(value):
-            raise ValueError(f"{name} must be {allowed}. Received: {value!r}")
-
-
-def check_at_least_0(method: Method, *names: str) -> None:
-    """Refuses numbers below 0, infinity and NaN; see `check`."""
-    check(method, "at least 0", lambda value: 0 <= value < float("inf"), *names)
-
-
-def check_shares(method: Method, *names: str) -> None:
-    """Refuses what is not in [0, 1]; see `check`."""
-    check(method, "in [0, 1]", lambda value: 0 <= value <= 1, *names)
+from clustr_tf.run.checks import (
+    check,
+    check_at_least,
+    check_at_least_0,
+    check_one_of,
+    check_shares,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +47,7 @@ class WithAdversary(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least_0(self, "eps")
-        check(self, "at least 1", lambda steps: steps >= 1, "steps")
+        check_at_least(self, 1, "steps")
         check_shares(self, "warmup")
         if self.step_size is not None:
             check_at_least_0(self, "step_size")
@@ -117,7 +92,7 @@ class WithReplays(Method):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_at_least_0(self, "eps")
-        check(self, "at least 1", lambda replays: replays >= 1, "replays")
+        check_at_least(self, 1, "replays")
         check_shares(self, "warmup")
 
     @property
@@ -168,8 +143,7 @@ class WithCentroids(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        kinds = ["fixed", "learned", "refreshed"]
-        check(self, f"one of {kinds}", lambda kind: kind in kinds, "centroids")
+        check_one_of(self, ["fixed", "learned", "refreshed"], "centroids")
 
 
 @dataclass(frozen=True, kw_only=True)

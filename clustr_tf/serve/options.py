@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from clustr_tf.run.checks import check, check_one_of
+
 _IMAGES = {"images": "float32"}
 _PREDICTIONS = {
     "class_id": "int64",
@@ -63,14 +65,14 @@ class ServingOptions:
     max_image_bytes: int = 2**20
 
     def __post_init__(self) -> None:
-        for name, allowed in (("on_invalid", ON_INVALID), ("resize", RESIZE)):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {list(allowed)}. Received: {value!r}")
-        if not 1 <= self.max_image_bytes <= MOST_IMAGE_BYTES:
-            raise ValueError(
-                f"max_image_bytes must be 1 to {MOST_IMAGE_BYTES}. Received: {self.max_image_bytes}"
-            )
+        check_one_of(self, ON_INVALID, "on_invalid")
+        check_one_of(self, RESIZE, "resize")
+        check(
+            self,
+            f"1 to {MOST_IMAGE_BYTES}",
+            lambda size: 1 <= size <= MOST_IMAGE_BYTES,
+            "max_image_bytes",
+        )
 
 
 DEFAULTS = ServingOptions()

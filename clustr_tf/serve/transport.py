@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from clustr_tf.run.checks import check, check_above_0
+
 # Of the statuses that say that a server may answer later (gRPC's names, HTTP's numbers).
 RETRIED = {"UNAVAILABLE": 503, "RESOURCE_EXHAUSTED": 429}
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
@@ -65,17 +67,12 @@ class Server:
     ca_file: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.port <= 65535:
-            raise ValueError(f"port must be 1 to 65535. Received: {self.port}")
-        if not 0 < self.timeout_s < float("inf"):
-            raise ValueError(f"timeout_s must be above 0. Received: {self.timeout_s}")
-        if not 0 <= self.retries <= 4:  # gRPC makes five attempts at most
-            raise ValueError(f"retries must be 0 to 4. Received: {self.retries}")
-        if not 1 <= self.max_message_bytes <= MOST_MEGABYTES * 2**20:
-            raise ValueError(
-                f"max_message_bytes must be 1 to {MOST_MEGABYTES * 2**20}. "
-                f"Received: {self.max_message_bytes}"
-            )
+        check(self, "1 to 65535", lambda port: 1 <= port <= 65535, "port")
+        check_above_0(self, "timeout_s")
+        # gRPC makes five attempts at most
+        check(self, "0 to 4", lambda retries: 0 <= retries <= 4, "retries")
+        most = MOST_MEGABYTES * 2**20
+        check(self, f"1 to {most}", lambda size: 1 <= size <= most, "max_message_bytes")
         if self.version is not None and self.label is not None:
             raise ValueError(
                 f"version and label exclude each other. Received: {self.version}, {self.label!r}"

@@ -7,6 +7,14 @@ from typing import Any
 
 import keras
 
+from clustr_tf.run.checks import (
+    check,
+    check_above_0,
+    check_at_least,
+    check_at_least_or_none,
+    check_one_of,
+)
+
 USUAL_CLUSTERS, USUAL_EXAMPLES = 12, 10  # M and D where nothing is said
 
 
@@ -39,15 +47,9 @@ class Clustering:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, least in [
-            ("clusters_per_batch", 2),
-            ("examples_per_cluster", 2),
-            ("kmeans_starts", 1),
-            ("kmeans_iterations", 1),
-        ]:
-            at_least(self, name, least)
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be above 0. Received: {self.temperature}")
+        check_at_least_or_none(self, 2, "clusters_per_batch", "examples_per_cluster")
+        check_at_least(self, 1, "kmeans_starts", "kmeans_iterations")
+        check_above_0(self, "temperature")
 
     def get_config(self) -> dict[str, Any]:
         """The fields, as Keras saves them."""
@@ -101,30 +103,13 @@ class Training:
     checkpoint_minutes: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "steps_per_epoch", "batch_size"):
-            at_least(self, name, 1)
-        if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed must be from 0 to 2**31 - 1. Received: {self.seed}")
-        for name, allowed in [
-            ("strategy", ("default", "mirrored", "multi_worker")),
-            ("precision", ("float32", "mixed_bfloat16")),
-            ("checkpoint", ("last", "best_pgd")),
-        ]:
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name} must be one of {list(allowed)}. Received: {getattr(self, name)!r}"
-                )
-        if not self.checkpoint_minutes > 0:
-            raise ValueError(
-                f"checkpoint_minutes must be above 0. Received: {self.checkpoint_minutes}"
-            )
-
-
-def at_least(settings: object, name: str, least: int) -> None:
-    """Refuses a field that is a number below `least`; None is let through."""
-    value = getattr(settings, name)
-    if value is not None and value < least:
-        raise ValueError(f"{name} must be at least {least}. Received: {value}")
+        check_at_least(self, 1, "epochs")
+        check_at_least_or_none(self, 1, "steps_per_epoch", "batch_size")
+        check(self, "from 0 to 2**31 - 1", lambda seed: 0 <= seed < 2**31, "seed")
+        check_one_of(self, ("default", "mirrored", "multi_worker"), "strategy")
+        check_one_of(self, ("float32", "mixed_bfloat16"), "precision")
+        check_one_of(self, ("last", "best_pgd"), "checkpoint")
+        check(self, "above 0", lambda minutes: minutes > 0, "checkpoint_minutes")
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from clustr_tf.run.checks import check_at_least, check_one_of
 from clustr_tf.run.errors import InputError
 from clustr_tf.train.callbacks.record import split_name
 from clustr_tf.tune.space import PATH, Choices, Field
@@ -59,15 +60,9 @@ class SearchSettings:
     factor: int = 3
 
     def __post_init__(self) -> None:
-        if self.algorithm not in _ALGORITHMS:
-            raise ValueError(
-                f"algorithm must be one of {list(_ALGORITHMS)}. Received: {self.algorithm!r}"
-            )
+        check_one_of(self, _ALGORITHMS, "algorithm")
         for name, least in (("trials", 1), ("seed", 0), ("factor", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(
-                    f"{name} must be at least {least}. Received: {getattr(self, name)}"
-                )
+            check_at_least(self, least, name)
         parse_objective(self.objective)
 
 

@@ -10,6 +10,7 @@ from clustr_tf.certify.l2.lipschitz import lipschitz_bound
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.serve.saving import export_savedmodel
+from tests.serve.double_client import Double
 
 CLASSES, CLUSTERS = 3, 2
 
@@ -55,3 +56,9 @@ def version(classifier, bound, tmp_path_factory):
 @pytest.fixture(scope="session")
 def signatures(version):
     return tf.saved_model.load(str(version)).signatures
+
+
+@pytest.fixture(scope="module")
+def double(version):
+    with Double(version) as running:
+        yield running

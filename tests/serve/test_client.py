@@ -8,14 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests import programs
-from tests.serve.double_client import ROOT, Double
+from tests.serve.double_client import ROOT
 from tests.serve.fake_servers import http_server, send
-
-
-@pytest.fixture(scope="module")
-def double(version):
-    with Double(version) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,6 @@ from tests.serve.double_client import Double
 
 
 @pytest.fixture(scope="module")
-def double(version):
-    with Double(version) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def workdir(classifier, tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("run"))
     workdir.save_classifier(classifier)

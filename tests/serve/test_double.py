@@ -16,12 +16,6 @@ DATA = Path(__file__).parent / "data"
 PREDICT = "/v1/models/clustr:predict"
 
 
-@pytest.fixture(scope="module")
-def double(version):
-    with Double(version) as running:
-        yield running
-
-
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_both_protocols_answer_like_the_model(double, signatures, images, protocol):
     found = double.transport(protocol).ask("serving_default", {"images": images[:3]})

@@ -15,6 +15,7 @@ from clustr_tf.certify.l2.soft_score import soft_score_radius
 from clustr_tf.certify.linf.interval import certified_linf
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
+from clustr_tf.run.checks import check
 from clustr_tf.train.callbacks.base import TrainerCallback
 
 _BATCH = 250
@@ -44,12 +45,14 @@ class Watch:
     certified_linf: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("certified_radius", "certified_linf"):
-            radius = getattr(self, name)
-            if radius is not None and not 0 <= radius < float("inf"):
-                raise ValueError(f"{name} must be None or at least 0. Received: {radius}")
-        if not 0 < self.collapse < 1:
-            raise ValueError(f"collapse must be between 0 and 1. Received: {self.collapse}")
+        check(
+            self,
+            "None or at least 0",
+            lambda radius: radius is None or 0 <= radius < float("inf"),
+            "certified_radius",
+            "certified_linf",
+        )
+        check(self, "between 0 and 1", lambda share: 0 < share < 1, "collapse")
 
 
 def check_lipschitz(classifier: Classifier, wanted_by: str) -> None:
