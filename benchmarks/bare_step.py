@@ -74,17 +74,17 @@ def build_bare_step(
         with tf.GradientTape() as tape:
             if passes.replays > 1:
                 tape.watch(images)
-            losses = [loss_of(images, training=True)]
             adversarial = images
             if passes.attack_steps:
                 for _ in range(passes.attack_steps):
                     adversarial = attacked(adversarial)
                 adversarial = tf.stop_gradient(adversarial)
-            if passes.descents == 2:
-                losses.append(loss_of(adversarial, training=True))
-            elif passes.attack_steps:
-                losses = [loss_of(adversarial, training=True)]
-            loss = tf.add_n(losses)
+            batches = {
+                1: [adversarial],
+                2: [images, adversarial],
+                3: [images, images - 0.01, images + 0.01],
+            }[passes.descents]
+            loss = tf.add_n([loss_of(batch, training=True) for batch in batches])
         weights = [variable.value for variable in variables]
         if passes.replays > 1:
             gradients, ascent = tape.gradient(loss, (weights, images))

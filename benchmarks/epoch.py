@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> None:
     }
     config = cifar10.get_config("thin" if _WIDTH.value < 64 else "default")
     experiment = overridden(config, overrides)
-    dataset = random_images(50_000, test_examples=10_000, held_out=250)
+    dataset = random_images(50_000, test_examples=10_000)
     plan, stopwatch = experiment.plan(dataset), Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         workdir = Workdir(Path(folder))

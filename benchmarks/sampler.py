@@ -7,13 +7,14 @@ one process; the ratio is the median of the ratios of neighbours.
 """
 
 import statistics
-import time
+from functools import partial
 
 import numpy as np
 from absl import app, flags
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.timing import in_turn, ratio
 from clustr_tf.data.batches import NeighbourhoodSampler
 
 _SIZES = (50_000, 1_300_000)
@@ -29,29 +30,25 @@ def build_sampler(examples: int) -> NeighbourhoodSampler:
     return NeighbourhoodSampler(labels, assignments, centroids, 12, 20, seed=0)
 
 
-def seconds_per_step(sampler: NeighbourhoodSampler) -> float:
-    """Mean seconds of a draw with its update."""
-    begin = time.perf_counter()
+def run_steps(sampler: NeighbourhoodSampler) -> None:
+    """Draws, each with its update."""
     for _ in range(_STEPS):
         indices, _ = sampler.sample()
         sampler.update_losses(indices, np.ones(len(indices)))
-    return (time.perf_counter() - begin) / _STEPS
 
 
 def main(arguments: list[str]) -> None:
     """Measures both sizes in turn and prints a table."""
     del arguments
-    samplers = [build_sampler(size) for size in _SIZES]
-    rounds = [
-        [seconds_per_step(sampler) for sampler in samplers] for _ in range(_ROUNDS.value + 1)
-    ][1:]
+    small, large = in_turn(
+        [partial(run_steps, build_sampler(size)) for size in _SIZES], _ROUNDS.value
+    )
     table = Table(title=f"One draw and update, {_ROUNDS.value} rounds of {_STEPS} steps")
     for column in ("examples", "microseconds (median)"):
         table.add_column(column)
-    for size, seconds in zip(_SIZES, zip(*rounds, strict=True), strict=True):
-        table.add_row(f"{size:,}", f"{1e6 * statistics.median(seconds):.0f}")
-    ratio = statistics.median(large / small for small, large in rounds)
-    table.add_row("ratio", f"{ratio:.2f}")
+    for size, seconds in zip(_SIZES, (small, large), strict=True):
+        table.add_row(f"{size:,}", f"{1e6 * statistics.median(seconds) / _STEPS:.0f}")
+    table.add_row("ratio", f"{ratio(large, small):.2f}")
     Console().print(table)
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from rich.console import Console
@@ -27,6 +26,7 @@ from rich.table import Table
 from benchmarks.bare_step import METHODS_ANYWHERE, build_bare_step, passes_of
 from benchmarks.data import random_images
 from benchmarks.runs import overridden
+from benchmarks.timing import ratio
 from clustr_tf.configs import cifar10
 from clustr_tf.data.pixels import to_pixels
 from clustr_tf.run.workdir import Workdir
@@ -80,9 +80,8 @@ def measure(method: str, width: int, jit_compile: bool, steps: int) -> tuple[flo
     pairs = Pairs(bare, tf.constant(to_pixels(dataset.train_images[:240])), steps)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughPairsError):
         train(plan, dataset, Workdir(Path(folder)), experiment.values, callbacks=[pairs])
-    training, limits = (np.array(times[_WARM_UP:]) for times in (pairs.training, pairs.limits))
-    ratio = statistics.median(training / limits)
-    return statistics.median(training), statistics.median(limits), ratio
+    training, limits = (times[_WARM_UP:] for times in (pairs.training, pairs.limits))
+    return statistics.median(training), statistics.median(limits), ratio(training, limits)
 
 
 def main(arguments: list[str]) -> None:
@@ -95,8 +94,8 @@ def main(arguments: list[str]) -> None:
     for column in ("method", "training step", "bare limit", "ratio"):
         table.add_column(column)
     for method in _METHODS.value:
-        step, limit, ratio = measure(method, _WIDTH.value, _JIT.value, _STEPS.value)
-        table.add_row(method, f"{step:.3f} s", f"{limit:.3f} s", f"{ratio:.3f}")
+        step, limit, share = measure(method, _WIDTH.value, _JIT.value, _STEPS.value)
+        table.add_row(method, f"{step:.3f} s", f"{limit:.3f} s", f"{share:.3f}")
     Console().print(table)
 
 

@@ -13,19 +13,18 @@ from playwright.sync_api import sync_playwright
 CHROMIUM = "/usr/bin/chromium"
 
 
-def take_screenshots(report: Path, folder: Path, scheme: str = "light") -> None:
+def take_screenshots(report: Path, folder: Path) -> None:
     """Takes the whole page on a wide screen and on a phone.
 
     Args:
         report: the page.
         folder: where the pictures go.
-        scheme: "light" or "dark".
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
         for width, height in ((1280, 800), (390, 844)):
             page = browser.new_page(
-                viewport={"width": width, "height": height}, color_scheme=scheme
+                viewport={"width": width, "height": height}, color_scheme="light"
             )
             page.goto(report.resolve().as_uri())
             page.wait_for_function(

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from clustr_tf.attacks.balls import boundary_perturbations, direction, norm_order, projected
-from clustr_tf.attacks.losses import AttackLoss, attack_loss, targeted_dlr
+from clustr_tf.attacks.losses import AttackLoss, attack_loss, of_others, targeted_dlr
 from clustr_tf.data.pixels import checked_examples, to_pixels
 
 _ENOUGH_INCREASES = 0.75  # rho
@@ -328,9 +328,7 @@ class TargetedAPGD(APGD):
         others = logits.shape[1] - 1
         if isinstance(target_rank, int) and not 1 <= target_rank <= others:
             raise ValueError(f"target_rank must be 1 to {others}. Received: {target_rank}")
-        own = tf.one_hot(labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=bool)
-        without_own = tf.where(own, logits.dtype.min, logits)
-        ranked = tf.argsort(without_own, axis=1, direction="DESCENDING", stable=True)
+        ranked = tf.argsort(of_others(labels, logits), axis=1, direction="DESCENDING", stable=True)
         targets = tf.cast(tf.gather(ranked, target_rank - 1, axis=1), tf.int64)
         return self._run(images, labels, targets, eps, seed, example_ids)
 

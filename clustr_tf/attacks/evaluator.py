@@ -1,6 +1,6 @@
 """Robust accuracy: what attacks leave."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -218,12 +218,9 @@ class RobustnessEvaluator:
         images, labels = checked_examples(images, labels, self.log_scores)
         predictions = self.predictions(images)
         correct = predictions == labels
-        survivors, broken = correct.copy(), {}
-        for name in self.attacks:
-            broken[name] = self.broken_by(
-                name, images, labels, survivors, eps, seed, on_batch=on_batch
-            )
-            survivors &= ~broken[name]
+        broken = self.broken_in_turn(
+            self.attacks, images, labels, correct, eps, seed, on_batch=on_batch
+        )
         return RobustnessResult(predictions, correct, broken)
 
     def predictions(self, images: np.ndarray) -> np.ndarray:
@@ -244,6 +241,41 @@ class RobustnessEvaluator:
                 for rows, count in self._work.batches(np.arange(len(images)), len(images))
             ]
         )
+
+    def broken_in_turn(
+        self,
+        names: Iterable[str],
+        images: np.ndarray,
+        labels: np.ndarray,
+        candidates: np.ndarray,
+        eps: float,
+        seed: int = 0,
+        memo: Memo = compute,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Attacks with one attack after another what the attacks before left.
+
+        Args:
+            names: of the attacks, in their order.
+            images: as in `__call__`, checked.
+            labels: int64 `[N]`.
+            candidates: bool `[N]`, which are attacked.
+            eps: radius in pixels.
+            seed: of all random draws.
+            memo: see `broken_by`.
+            on_batch: see `__call__`.
+
+        Returns:
+            What each broke, bool `[N]`, by its name.
+
+        Raises:
+            ValueError: if the model gives NaN.
+        """
+        standing, broken = candidates.copy(), {}
+        for name in names:
+            broken[name] = self.broken_by(name, images, labels, standing, eps, seed, memo, on_batch)
+            standing &= ~broken[name]
+        return broken
 
     def broken_by(
         self,

@@ -27,11 +27,16 @@ def margin(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     Reference:
         Carlini and Wagner, arXiv 1608.04644, loss f6.
     """
+    others = tf.reduce_max(of_others(labels, logits), axis=1)
+    return others - tf.gather(logits, labels, axis=1, batch_dims=1)
+
+
+def of_others(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """The logits, the label's own lowered below any other; `[batch, classes]`."""
     is_label = tf.one_hot(
         labels, tf.shape(logits)[1], on_value=True, off_value=False, dtype=tf.bool
     )
-    others = tf.reduce_max(tf.where(is_label, logits.dtype.min, logits), axis=1)
-    return others - tf.gather(logits, labels, axis=1, batch_dims=1)
+    return tf.where(is_label, logits.dtype.min, logits)
 
 
 def dlr(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

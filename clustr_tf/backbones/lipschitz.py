@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from clustr_tf.backbones.checks import check_positive
 from clustr_tf.layers import (
     AOLConv2D,
     MaxMin,
@@ -58,7 +59,7 @@ def lipschitz_mlp(
     Example:
         >>> lipschitz_mlp((8, 8, 1), width=256).output_shape  # (None, 128)
     """
-    _check_positive(width=width, dim=dim, depth=depth)
+    check_positive(width=width, dim=dim, depth=depth)
     _check_even(width)
     inputs = keras.Input(input_shape, name="standardised_images")
     return keras.Model(inputs, _dense(inputs, [width] * depth, dim), name="lipschitz_mlp")
@@ -87,7 +88,7 @@ def lipschitz_cnn(
     Example:
         >>> lipschitz_cnn((32, 32, 3)).output_shape  # (None, 256)
     """
-    _check_positive(width=width, dim=dim)
+    check_positive(width=width, dim=dim)
     _check_even(width)
 
     def block(x: Any, stage: int, name: str) -> Any:
@@ -121,7 +122,7 @@ def lipschitz_resnet(
     Example:
         >>> lipschitz_resnet((32, 32, 3)).output_shape  # (None, 256)
     """
-    _check_positive(width=width, dim=dim)
+    check_positive(width=width, dim=dim)
 
     def block(x: Any, stage: int, name: str) -> Any:
         return SLLConv2D(3, width * 2**stage, name=f"residual_{name}")(x)
@@ -194,12 +195,6 @@ def _dense(x: Any, hidden: Sequence[int], dim: int) -> Any:
         x = OrthogonalDense(units, name=f"dense_{number}")(x)
         x = MaxMin(name=f"dense_max_min_{number}")(x)
     return OrthogonalDense(dim, name="embeddings")(x)
-
-
-def _check_positive(**values: int) -> None:
-    for name, value in values.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1. Received: {value}")
 
 
 def _check_even(width: int) -> None:

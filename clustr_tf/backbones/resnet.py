@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from clustr_tf.backbones.checks import check_positive
+
 # PyTorch's batch normalisation: epsilon 1e-5, running averages move by 0.1.
 _NORMALISATION = {"epsilon": 1e-5, "momentum": 0.9}
 _BLOCKS_PER_STAGE = (2, 2, 2, 2)  # of ResNet-18
@@ -35,8 +37,7 @@ def resnet18(input_shape: tuple[int, int, int], width: int = 64) -> keras.Model:
     """
     if min(input_shape[:2]) < 8:
         raise ValueError(f"resnet18 needs images of at least 8x8. Received: {input_shape}")
-    if width < 1:
-        raise ValueError(f"width must be at least 1. Received: {width}")
+    check_positive(width=width)
     inputs = keras.Input(input_shape, name="standardised_images")
     x = _normalised_convolution(inputs, width, stride=1, name="stem")
     x = layers.ReLU(name="stem_relu")(x)
@@ -78,8 +79,7 @@ def wide_resnet(
     """
     if min(input_shape[:2]) < 4:
         raise ValueError(f"wide_resnet needs images of at least 4x4. Received: {input_shape}")
-    if width < 1:
-        raise ValueError(f"width must be at least 1. Received: {width}")
+    check_positive(width=width)
     if depth < 10 or depth % 6 != 4:
         raise ValueError(f"depth must be one of 10, 16, 22, 28, 34, ... Received: {depth}")
     inputs = keras.Input(input_shape, name="standardised_images")

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 from keras.initializers import Constant
 
+from clustr_tf.backbones.checks import check_positive
 from clustr_tf.layers import Saturation
 
 _OFFSET = -0.7  # in deviations: of MNIST, what is below 0.35 is black, above 0.65 white
@@ -83,8 +84,7 @@ def _check(input_shape: tuple[int, int, int], width: int) -> None:
     """Refuses what `small_cnn` does not take."""
     if min(input_shape[:2]) < 4:
         raise ValueError(f"small_cnn needs images of at least 4x4. Received: {input_shape}")
-    if width < 1:
-        raise ValueError(f"width must be at least 1. Received: {width}")
+    check_positive(width=width)
 
 
 def _embeddings(images: keras.KerasTensor, width: int) -> keras.KerasTensor:

@@ -21,7 +21,7 @@ from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms
 from clustr_tf.certify.l2.soft_score import soft_score_margin
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
-from clustr_tf.layers.clustering_head import class_log_scores
+from clustr_tf.layers.clustering_head import class_log_scores, takes_all
 from clustr_tf.layers.distances import squared_distances
 
 # More than a float32 rounding and a few float64 ones: the cast then never rounds upwards.
@@ -105,7 +105,7 @@ def all_proofs(
             f"nearest must be from 1 to {num_clusters - 1}, one less than all clusters. "
             f"Received: {further}"
         )
-    own = None if ranked is None or ranked >= num_clusters else ranked
+    own = None if takes_all(ranked, num_clusters) else ranked
     soft = dict.fromkeys([own, None, *([] if further is None else [further])])
     proofs = [soft_score_proof(nearest) for nearest in soft]
     left_out = []

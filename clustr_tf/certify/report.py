@@ -13,10 +13,9 @@ from clustr_tf.certify.images import (
     certified_accuracy_linf,
     certify_images,
 )
-from clustr_tf.certify.radii import all_proofs
+from clustr_tf.certify.radii import all_proofs, certified_classifier
 from clustr_tf.classifier import Classifier
 from clustr_tf.data import Dataset
-from clustr_tf.layers import ClusteringHead
 from clustr_tf.run.errors import InputError
 from clustr_tf.run.files import write_arrays, write_json
 from clustr_tf.run.provenance import versions
@@ -96,9 +95,8 @@ def _certified(
     classifier: Classifier, images: np.ndarray, labels: np.ndarray, nearest: int | None
 ) -> tuple[Certification, list[str]]:
     """The radii by every proof, and a line on each proof that was left out."""
+    classifier = certified_classifier(classifier)
     head = classifier.head
-    if not isinstance(head, ClusteringHead):
-        return certify_images(classifier, images, labels), []  # which refuses it
     proofs, left_out = all_proofs(
         head.num_clusters, head.clusters_per_class, head.ranked_clusters, nearest
     )

@@ -29,13 +29,14 @@ from clustr_tf.cli.entries import (
     read_value,
 )
 from clustr_tf.data import AUGMENTATIONS, DATASETS, Dataset, hold_out
+from clustr_tf.data.batches import most_clusters
 from clustr_tf.data.dataset import check_hold_out
 from clustr_tf.evaluate.plan import EvaluationPlan
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.methods import METHODS, Method
 from clustr_tf.run.checks import check_at_least, check_at_least_or_none, check_one_of
 from clustr_tf.run.errors import InputError
-from clustr_tf.run.workdir import Workdir, changed_fields
+from clustr_tf.run.workdir import Workdir
 from clustr_tf.train.callbacks.watch import Watch
 from clustr_tf.train.run import Plan
 from clustr_tf.train.settings import SCHEDULES, Clustering, Schedule, Training
@@ -327,7 +328,7 @@ def experiment_of(workdir: Workdir, trust_plugins: bool = False) -> Experiment:
         >>> experiment_of(Workdir(Path("runs/digits"))).dataset.load()
     """
     values = workdir.config_values()
-    trusted_plugins(workdir, trust_plugins)
+    _trusted(workdir, values, trust_plugins)
     return read_experiment(values)
 
 
@@ -337,17 +338,29 @@ def trusted_plugins(workdir: Workdir, trust_plugins: bool) -> None:
     Raises:
         InputError: if there are some and they are not trusted.
     """
-    if not workdir.config.exists():
-        return  # a model alone names no code
-    plugins = read_value(
-        tuple[str, ...], workdir.config_values().get("plugins", ()), "config.plugins"
-    )
+    if workdir.config.exists():  # a model alone names no code
+        import_plugins(_trusted(workdir, workdir.config_values(), trust_plugins))
+
+
+def trusted_classifier(workdir: Workdir, trust_plugins: bool) -> Classifier:
+    """The finished model of a workdir; see `trusted_plugins` and `Workdir.load_classifier`.
+
+    Raises:
+        InputError: as these do.
+    """
+    trusted_plugins(workdir, trust_plugins)
+    return workdir.load_classifier()
+
+
+def _trusted(workdir: Workdir, values: Mapping[str, Any], trust_plugins: bool) -> tuple[str, ...]:
+    """The plug-ins that the values of its config name."""
+    plugins = read_value(tuple[str, ...], values.get("plugins", ()), "config.plugins")
     if plugins and not trust_plugins:
         raise InputError(
             f"{workdir.config} names code of its own, plugins={list(plugins)}: it runs only with "
             "--trust_plugins. Give that if you know where this workdir comes from"
         )
-    import_plugins(plugins)
+    return plugins
 
 
 def import_plugins(plugins: Iterable[str]) -> None:
@@ -508,7 +521,7 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
             f"smallest class of {dataset.name}. Received: {per_class}"
         )
     per_batch = experiment.clustering.clusters_per_batch
-    neighbourhood = per_class * (classes - 1) + 1
+    neighbourhood = most_clusters(per_class, classes)
     if centroids == "refreshed" and per_batch is not None and per_batch > neighbourhood:
         raise InputError(
             f"config.clustering.clusters_per_batch must be at most {neighbourhood}: one seed and "
@@ -528,11 +541,10 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
 __all__ = [
     "DatasetEntry",
     "Experiment",
-    "changed_fields",
     "check_fits",
     "experiment_of",
     "import_plugins",
     "read_experiment",
-    "trusted_plugins",
+    "trusted_classifier",
     "without_foreign_fields",
 ]

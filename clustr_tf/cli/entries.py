@@ -89,9 +89,9 @@ def read_name(values: Any, registry: Mapping[str, Any], path: str) -> tuple[str,
     return name, others
 
 
-def known_fields(target: Callable[..., Any], skip: Set[str] = frozenset()) -> Set[str]:
+def known_fields(target: Callable[..., Any]) -> Set[str]:
     """The names that `read_fields` takes."""
-    return set(_fields(target, skip)[1])
+    return set(_fields(target, frozenset())[1])
 
 
 def plain(value: Any) -> Any:

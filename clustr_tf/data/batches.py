@@ -25,6 +25,11 @@ class Batches(Protocol):
         """Continues exactly where `state()` was taken."""
 
 
+def most_clusters(clusters_per_class: int, num_classes: int) -> int:
+    """The most clusters that a neighbourhood can have: the seed and all of other classes."""
+    return clusters_per_class * (num_classes - 1) + 1
+
+
 class NeighbourhoodSampler:
     """Draws batches of M neighbouring clusters with D examples each.
 
@@ -78,7 +83,7 @@ class NeighbourhoodSampler:
                 f"Received: {self._num_clusters} rows"
             )
         self.clusters_per_class = self._num_clusters // num_classes
-        largest = self.clusters_per_class * (num_classes - 1) + 1
+        largest = most_clusters(self.clusters_per_class, num_classes)
         if not 2 <= clusters_per_batch <= largest:
             raise ValueError(
                 f"clusters_per_batch must be from 2 to {largest}: one seed and clusters of other "

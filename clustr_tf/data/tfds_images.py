@@ -14,7 +14,7 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from tensorflow_datasets.core.download.extractor import ExtractError
 
 from clustr_tf.data.dataset import Dataset
-from clustr_tf.run.errors import InputError
+from clustr_tf.run.errors import InputError, first_line
 
 _BATCH = 1000
 _RETRIES = 3
@@ -85,11 +85,11 @@ def _load(name: str, data_dir: str | None, statistics: _Statistics) -> Dataset:
         ParseError,
         tf.errors.OpError,
     ) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"config.dataset.name={name} could not be loaded ({first_line}). Without a network set "
-            "config.dataset.data_dir to a directory where TensorFlow Datasets has prepared it, or "
-            f"put its archive into downloads/manual there. Received: data_dir={data_dir!r}"
+            f"config.dataset.name={name} could not be loaded ({first_line(error)}). Without a "
+            "network set config.dataset.data_dir to a directory where TensorFlow Datasets has "
+            "prepared it, or put its archive into downloads/manual there. "
+            f"Received: data_dir={data_dir!r}"
         ) from error
     return Dataset(
         name=name,

@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"unexpected argument {arguments[0]!r}: options are given as --name=value")
     root = required_workdir()
     with quiet_start():
-        from clustr_tf.cli.config import experiment_of, trusted_plugins
+        from clustr_tf.cli.config import experiment_of, trusted_classifier
         from clustr_tf.evaluate.run import run_evaluation
         from clustr_tf.evaluate.suite import PROTOCOLS
         from clustr_tf.run.distribution import STRATEGIES
@@ -75,9 +75,7 @@ def main(arguments: list[str]) -> None:
     with strategy.scope():
         classifier = workdir.load_classifier()
         if _SOURCE.value:
-            other = Workdir(Path(_SOURCE.value))
-            trusted_plugins(other, TRUST_PLUGINS.value)
-            source = other.load_classifier()
+            source = trusted_classifier(Workdir(Path(_SOURCE.value)), TRUST_PLUGINS.value)
     run_evaluation(
         workdir,
         classifier,

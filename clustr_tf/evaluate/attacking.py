@@ -118,29 +118,33 @@ class Examples:
             The outcome for the first `count` examples.
         """
         images, labels = self.images[:count], self.labels[:count]
-        standing = (self.correct if candidates is None else candidates)[:count].copy()
-        begin, attacked, broken = self._memory.seconds, 0, {}
+        candidates = (self.correct if candidates is None else candidates)[:count]
+        begin, attacked = self._memory.seconds, 0
 
         def told(images_in_batch: int, survivors: int) -> None:
             nonlocal attacked
             attacked += images_in_batch
             self._on_batch(name, images_in_batch, survivors)
 
-        for stage in stages:
-            broken[stage] = self.evaluator.broken_by(
-                stage,
-                images,
-                labels,
-                standing,
-                eps,
-                self.seed,
-                memo=self._memory.of(f"{name}-{'+'.join(stages)}-{eps:.9g}-{len(labels)}"),
-                on_batch=told,
-            )
-            standing &= ~broken[stage]
+        broken = self.evaluator.broken_in_turn(
+            stages,
+            images,
+            labels,
+            candidates,
+            eps,
+            self.seed,
+            memo=self._memory.of(f"{name}-{'+'.join(stages)}-{eps:.9g}-{len(labels)}"),
+            on_batch=told,
+        )
         return Outcome(broken, attacked, self._memory.seconds - begin)
 
-    def smallest_eps(self, name: str, stages: Sequence[str], radii: Sequence[float]) -> np.ndarray:
+    def smallest_eps(
+        self,
+        name: str,
+        stages: Sequence[str],
+        radii: Sequence[float],
+        known: Mapping[float, Outcome],
+    ) -> np.ndarray:
         """The smallest of some radii at which an attack breaks each example.
 
         An adversarial image in a ball lies in every larger ball too, so what a radius broke is
@@ -150,14 +154,16 @@ class Examples:
             name: of the attack.
             stages: as in `attacked`.
             radii: in pixels.
+            known: radius -> what this attack does there, where that has been found out.
 
         Returns:
             float32 `[N]`: 0 for misclassified examples, infinity for those that no radius broke.
         """
         smallest = np.where(self.correct, np.inf, 0.0).astype(np.float32)
         for eps in sorted(radii):
-            outcome = self.attacked(f"{name} curve", stages, eps, np.isinf(smallest))
-            smallest[outcome.any_broken] = eps
+            standing = np.isinf(smallest)
+            outcome = known.get(eps) or self.attacked(f"{name} curve", stages, eps, standing)
+            smallest[standing & outcome.any_broken] = eps
         return smallest
 
     def adversarial(

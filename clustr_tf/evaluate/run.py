@@ -145,13 +145,15 @@ def measure(
     outcomes = {name: examples.attacked(name, stages[name], eps) for name in attacks}
     radii = sorted({0.0, eps, *(protocol.radii or [eps * multiple for multiple in plan.curve])})
     smallest_eps = {
-        name: examples.smallest_eps(name, stages[name], [radius for radius in radii if radius > 0])
+        name: examples.smallest_eps(
+            name, stages[name], [radius for radius in radii if radius > 0], {eps: outcomes[name]}
+        )
         for name in attacks
         if name in _CURVES
     }
     diagnostics = []
     if protocol.diagnosed and attacks and plan.diagnostic_examples:
-        diagnostics = diagnose(target, examples)
+        diagnostics = diagnose(target, examples, outcomes)
     return Measurements(
         examples.labels,
         examples.predictions,

@@ -1,7 +1,7 @@
 """The attacks of an evaluation by name: what stands behind each, and in which order."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +13,6 @@ from clustr_tf.attacks import (
     Square,
     TargetedAPGD,
     pgd_attack,
-    pgd_attacks,
 )
 from clustr_tf.classifier import Classifier
 from clustr_tf.evaluate.plan import EvaluationPlan
@@ -172,8 +171,10 @@ def _transfer(target: Target) -> NamedAttack:
     settings = {"steps": attack.steps, "restarts": attack.restarts, "losses": ["margin"]}
     if source is None:
         return NamedAttack({}, settings)
-    stages = pgd_attacks(source, source.image_shape, attack)
-    return NamedAttack({"transfer": stages.get("margin") or next(iter(stages.values()))}, settings)
+    transfer = replace(target, log_scores=source).pgd_attack(
+        "margin", attack.steps, attack.restarts
+    )
+    return NamedAttack({"transfer": transfer}, settings)
 
 
 # In the order in which they are made and reported. Another attack is a line here.

@@ -234,7 +234,7 @@ def class_log_scores(
     distances = ops.convert_to_tensor(distances)
     exponents = -distances / (2 * variance)
     scores = ops.logsumexp(by_class(exponents, clusters_per_class), axis=-1)
-    if nearest is None or nearest >= distances.shape[1]:
+    if takes_all(nearest, distances.shape[1]):
         return scores
     threshold = ops.top_k(exponents, nearest)[0][:, -1:]
     among_nearest = exponents >= threshold
@@ -242,6 +242,11 @@ def class_log_scores(
     ranked = ops.logsumexp(by_class(lowered, clusters_per_class), axis=-1)
     has_rank = ops.any(by_class(among_nearest, clusters_per_class), axis=-1)
     return ops.where(has_rank, ranked, scores - UNRANKED_GAP)
+
+
+def takes_all(nearest: int | None, num_clusters: int) -> bool:
+    """Whether the L nearest of C*K clusters are all of them; None is all."""
+    return nearest is None or nearest >= num_clusters
 
 
 def by_class(values: Any, clusters_per_class: int) -> Any:
@@ -260,3 +265,9 @@ def by_class(values: Any, clusters_per_class: int) -> Any:
     values = ops.convert_to_tensor(values)
     classes = values.shape[-1] // clusters_per_class
     return ops.reshape(values, (-1, *values.shape[1:-1], classes, clusters_per_class))
+
+
+def of_own_class(values: Any, predicted: Any, clusters_per_class: int) -> Any:
+    """The entries of the predicted class's clusters, `[batch, C*K]` -> `[batch, K]`."""
+    own = ops.reshape(predicted, (-1, 1, 1))
+    return ops.take_along_axis(by_class(values, clusters_per_class), own, axis=1)[:, 0]

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from clustr_tf.layers import ClusteringHead
+from clustr_tf.layers.clustering_head import of_own_class
 from clustr_tf.layers.distances import squared_distances
 
 
@@ -142,6 +143,5 @@ def nearest_cluster_nll(
         Wan et al., arXiv 1803.02988, section 3.2 (likelihood regularisation).
     """
     distances = squared_distances(tf.cast(embeddings, tf.float32), head.centroids)
-    by_class = tf.reshape(distances, [-1, head.num_classes, head.clusters_per_class])
-    own = tf.reduce_min(tf.gather(by_class, labels, batch_dims=1), axis=-1)
+    own = tf.reduce_min(of_own_class(distances, labels, head.clusters_per_class), axis=-1)
     return own / (2 * tf.convert_to_tensor(head.variance))

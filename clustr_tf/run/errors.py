@@ -1,6 +1,11 @@
 """Errors that are told in one line, without a traceback."""
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an error says; its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class InputError(ValueError):
     """A user's mistake, told in one line: the field, what was received, what is allowed.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from clustr_tf.run.errors import InputError, RunError
+from clustr_tf.run.errors import InputError, RunError, first_line
 from clustr_tf.run.files import claimed, replacing, write_json
 
 BOUND = "certificate.json"  # inside model.keras
@@ -182,8 +182,7 @@ class Workdir:
         try:
             return keras.models.load_model(self.model, compile=False)
         except (OSError, ValueError, zipfile.BadZipFile) as error:
-            first_line = str(error).splitlines()[0]
-            raise InputError(f"{self.model} cannot be loaded: {first_line}") from error
+            raise InputError(f"{self.model} cannot be loaded: {first_line(error)}") from error
 
 
 def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -196,18 +195,22 @@ def changed_fields(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     Returns:
         Names such as "training.epochs", sorted; empty if the two are equal.
     """
-    before, after = _leaves(old), _leaves(new)
+    before, after = leaves(old), leaves(new)
     missing = object()
     names = sorted(before.keys() | after.keys())
     return [name for name in names if before.get(name, missing) != after.get(name, missing)]
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted name."""
-    leaves: dict[str, Any] = {}
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a config by dotted name.
+
+    Example:
+        >>> leaves({"training": {"epochs": 40}})  # {"training.epochs": 40}
+    """
+    found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping):
-            leaves |= _leaves(value, f"{prefix}{name}.")
+            found |= leaves(value, f"{prefix}{name}.")
         else:
-            leaves[f"{prefix}{name}"] = value
-    return leaves
+            found[f"{prefix}{name}"] = value
+    return found

@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from clustr_tf.run.errors import first_line
 from clustr_tf.run.files import replacing
 
 OPSET = 18
@@ -44,7 +45,7 @@ def write_onnx(version: Path, path: Path) -> Path:
             str(version), None, None, "serve", [_SIGNATURE], return_tensors_to_rename=True
         )
     except (OSError, ValueError, tf.errors.OpError) as error:
-        raise ConversionError(f"{version} cannot be loaded: {_first_line(error)}") from error
+        raise ConversionError(f"{version} cannot be loaded: {first_line(error)}") from error
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(frozen, name="")
         converted = tfonnx.process_tf_graph(
@@ -61,7 +62,7 @@ def write_onnx(version: Path, path: Path) -> Path:
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise ConversionError(f"{version} cannot be converted: {_first_line(error)}") from error
+        raise ConversionError(f"{version} cannot be converted: {first_line(error)}") from error
     with replacing(path) as temporary:
         onnx.save_model(model, str(temporary))
     return path
@@ -75,7 +76,3 @@ def _as_reduce_l2(context: Any, node: Any, name: str, arguments: list[Any]) -> N
     node.type = "ReduceL2"
     # The axes become an input of int64, as of every reduction from opset 18 on.
     ReduceOpBase.version_18(context, node)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

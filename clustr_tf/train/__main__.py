@@ -153,8 +153,7 @@ def _print_summary(
     console.print(f"{dataset.name}, {summary['examples']} test images")
     table = Table(show_header=False)
     table.add_row("clean accuracy", f"{summary['test/accuracy']:.2%}")
-    attack = experiment.evaluation.attack.describe()
-    table.add_row("PGD accuracy", f"{summary['test/pgd_accuracy']:.2%} ({attack})")
+    table.add_row("PGD accuracy", f"{summary['test/pgd_accuracy']:.2%} ({summary['attack']})")
     radius = summary.get("test/median_certified_radius_l2")
     if radius is not None:
         table.add_row(

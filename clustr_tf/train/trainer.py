@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from clustr_tf.classifier import Classifier, Embedder
 from clustr_tf.data.augmentation import unchanged
-from clustr_tf.data.batches import NeighbourhoodSampler, ShuffledBatches
+from clustr_tf.data.batches import NeighbourhoodSampler, ShuffledBatches, most_clusters
 from clustr_tf.methods.base import Method
 from clustr_tf.run.distribution import Replicas
 from clustr_tf.run.errors import TrainingDivergedError
@@ -109,6 +109,7 @@ class Trainer:
             if not optimizer.built:
                 optimizer.build(classifier.trainable_variables)
         self._embed = Embedder(classifier, self.replicas, jit_compile)
+        self._embed_alone = Embedder(classifier)  # by this process
         self.refresh: RefreshClusters | None = None
         self._source, batch, self._steps = self._begin(
             data, batch_size, steps_per_epoch, checkpoint
@@ -204,11 +205,6 @@ class Trainer:
         """How many epochs are finished."""
         return self._first + self.state.epoch
 
-    @property
-    def epochs(self) -> int:
-        """Of the whole training."""
-        return self._epochs
-
     def check_weights(self) -> None:
         """A state that is saved can be gone on from.
 
@@ -243,8 +239,8 @@ class Trainer:
         try:
             if self.refresh:
                 clusters = [keras.ops.convert_to_numpy(v) for v in (head.centroids, head.variance)]
-                # By this process alone: it may be the only one that measures.
-                self.refresh.of(self.classifier, Embedder(self.classifier)).find(self._seed)
+                # It may be the only process that measures.
+                self.refresh.of(self.classifier, self._embed_alone).find(self._seed)
             yield
         finally:
             self._are_averaged = False
@@ -352,7 +348,7 @@ class Trainer:
     def _neighbourhood(self, assignments: np.ndarray) -> tuple[int, int]:
         """M and D, fitted to small data where they are left open."""
         head = self.classifier.head
-        most = head.clusters_per_class * (head.num_classes - 1) + 1
+        most = most_clusters(head.clusters_per_class, head.num_classes)
         sizes = np.bincount(assignments)
         smallest = int(sizes[sizes > 0].min())
         return (

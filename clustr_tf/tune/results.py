@@ -58,7 +58,7 @@ def write_results(
         with replacing(root / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     _write_hparams(root / "trials" / "events.out.tfevents.0.search", request)
-    _print(console, trials, objective)
+    _print(console, best, len(trials) - len(best), objective)
     console.print(
         f"{root} holds trials.csv, trials.html and best_config.py; a trial's own files are in "
         f"{root}/trials. Next:",
@@ -124,13 +124,11 @@ def _domain(field: Field) -> Any:
     return hparams.Discrete(values if one_type else [str(value) for value in values])
 
 
-def _print(console: Console, trials: Sequence[Finished], objective: str) -> None:
-    scored = ranked(trials)
+def _print(console: Console, scored: Sequence[Finished], failed: int, objective: str) -> None:
     table = Table("trial", objective, "settings", box=SIMPLE_HEAD)
     for trial in scored[:_SHOWN]:
         table.add_row(trial.trial_id, f"{trial.score:.4f}", settings_text(trial.values))
     console.print(table)
-    failed = len(trials) - len(scored)
     console.print(f"{len(scored)} trials, {failed} failed", highlight=False)
 
 

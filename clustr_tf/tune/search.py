@@ -169,8 +169,9 @@ def run_search(request: Request, root: Path) -> None:
         try:
             _run(search)
         finally:
-            write_table(root / "trials.csv", search.finished())
-        write_results(root, request, search.finished(), console)
+            finished = search.finished()
+            write_table(root / "trials.csv", finished)
+        write_results(root, request, finished, console)
         search.say_if_over()
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from clustr_tf.layers.clustering_head import by_class
+from clustr_tf.layers.clustering_head import by_class, of_own_class
 from clustr_tf.layers.distances import squared_distances
 
 
@@ -106,12 +106,6 @@ def cluster_gaps(centroids: Any, clusters_per_class: int) -> Any:
 def machine_epsilon(values: Any) -> float:
     """Twice the unit roundoff of a tensor's dtype."""
     return float(np.finfo(keras.backend.standardize_dtype(values.dtype)).eps)
-
-
-def of_own_class(values: Any, predicted: Any, clusters_per_class: int) -> Any:
-    """The entries of the predicted class's clusters, `[batch, C*K]` -> `[batch, K]`."""
-    own = ops.reshape(predicted, (-1, 1, 1))
-    return ops.take_along_axis(by_class(values, clusters_per_class), own, axis=1)[:, 0]
 
 
 def own_centroids(centroids: Any, predicted: Any, clusters_per_class: int) -> Any:
@@ -284,8 +278,13 @@ def _bisector_distances(distances: Any, geometry: ClusterGeometry, predicted: An
     to_any = ops.expand_dims(distances, 1)
     rounding = 4 * (geometry.centroids.shape[1] + 8) * machine_epsilon(distances)
     differences = to_any - to_own - rounding * (to_any + to_own)
-    apart = gaps > 0
-    return ops.where(apart, differences / (2 * ops.where(apart, gaps, 1)), 0)
+    return crossing_distances(differences, 2 * gaps)
+
+
+def crossing_distances(margins: Any, slopes: Any) -> Any:
+    """How far z can move before a margin is used up; 0 where the centroids coincide."""
+    apart = slopes > 0
+    return ops.where(apart, margins / ops.where(apart, slopes, 1), 0)
 
 
 def _intersection_distances(

@@ -8,13 +8,18 @@ from clustr_tf.certify.l2.clusters import (
     ClusterGeometry,
     checked_inputs,
     cluster_gaps,
+    crossing_distances,
     largest,
     machine_epsilon,
-    of_own_class,
     own_centroids,
     smallest_of_others,
 )
-from clustr_tf.layers.clustering_head import by_class, class_log_scores
+from clustr_tf.layers.clustering_head import (
+    by_class,
+    class_log_scores,
+    of_own_class,
+    takes_all,
+)
 from clustr_tf.layers.distances import squared_distances
 
 
@@ -74,7 +79,7 @@ def soft_score_radius(
     variance = ops.convert_to_tensor(variance, dtype=embeddings.dtype)
     if len(variance.shape):
         raise ValueError(f"variance must be a scalar. Received: shape {tuple(variance.shape)}")
-    every = _takes_all(nearest, centroids)
+    every = takes_all(nearest, centroids.shape[0])
     gaps = None if every else cluster_gaps(centroids, clusters_per_class)
     geometry = ClusterGeometry(centroids, clusters_per_class, gaps)
     distances = squared_distances(embeddings, centroids)
@@ -101,7 +106,7 @@ def soft_score_margin(
     log_scores = class_log_scores(distances, variance, clusters_per_class, nearest)
     predicted = largest(log_scores)
     per_square = (centroids.shape[1] + 12 * clusters_per_class + 32) * machine_epsilon(distances)
-    if _takes_all(nearest, centroids):
+    if takes_all(nearest, centroids.shape[0]):
         margins, weights = _margins_and_weights(distances, variance, predicted, clusters_per_class)
         if gaps is None:
             slopes = _slopes(weights, centroids, predicted)
@@ -109,12 +114,12 @@ def soft_score_margin(
         else:
             slopes = _slopes_from_gaps(weights, gaps, predicted, centroids.shape[1])
         rounding = per_square * _squares_in_reach(distances, margins, slopes, variance)
-        radius = smallest_of_others(_crossing_distances(margins - rounding, slopes), predicted)
+        radius = smallest_of_others(crossing_distances(margins - rounding, slopes), predicted)
     else:
         margins = _outranking_margins(distances, variance, predicted, clusters_per_class)
         slopes = ops.take(_largest_by_class(gaps, clusters_per_class), predicted, axis=0)
         rounding = per_square * _squares_in_reach(distances, margins, slopes, variance)
-        radii = smallest_of_others(_crossing_distances(margins - rounding, slopes), predicted)
+        radii = smallest_of_others(crossing_distances(margins - rounding, slopes), predicted)
         radius = ops.max(radii, axis=1)
     return ops.cast(predicted, "int64"), ops.maximum(radius, 0)
 
@@ -149,13 +154,9 @@ def signed_class_radii(
     distances = squared_distances(embeddings, centroids)
     labels = ops.convert_to_tensor(labels)
     margins, weights = _margins_and_weights(distances, variance, labels, clusters_per_class)
-    radii = _crossing_distances(margins, _slopes(weights, centroids, labels))
+    radii = crossing_distances(margins, _slopes(weights, centroids, labels))
     classes = ops.arange(radii.shape[1], dtype=labels.dtype)
     return ops.where(ops.equal(classes, ops.expand_dims(labels, 1)), 0, radii)
-
-
-def _takes_all(nearest: int | None, centroids: Any) -> bool:
-    return nearest is None or nearest >= centroids.shape[0]
 
 
 def _margins_and_weights(
@@ -219,7 +220,7 @@ def _squares_in_reach(distances: Any, margins: Any, slopes: Any, variance: Any) 
     """
     farthest = ops.max(distances, axis=1)
     farthest = ops.reshape(farthest, (-1,) + (1,) * (len(margins.shape) - 1))
-    reach = ops.maximum(_crossing_distances(margins, slopes), 0)
+    reach = ops.maximum(crossing_distances(margins, slopes), 0)
     return 2 * farthest + ops.square(reach) + variance
 
 
@@ -239,9 +240,3 @@ def _root(squared: Any) -> Any:
     """The square root; 0 has none with a gradient, and is never asked for one."""
     positive = squared > 0
     return ops.where(positive, ops.sqrt(ops.where(positive, squared, 1)), 0)
-
-
-def _crossing_distances(margins: Any, slopes: Any) -> Any:
-    """How far z can move before a margin is used up; 0 where the centroids coincide."""
-    apart = slopes > 0
-    return ops.where(apart, margins / ops.where(apart, slopes, 1), 0)

@@ -6,13 +6,12 @@ from keras import ops
 
 from clustr_tf.certify.l2.clusters import (
     checked_inputs,
-    of_own_class,
     own_centroids,
     smallest_of_others,
 )
 from clustr_tf.certify.layer_rules import gamma
 from clustr_tf.certify.linf.boxes import Box
-from clustr_tf.layers.clustering_head import by_class
+from clustr_tf.layers.clustering_head import by_class, of_own_class, takes_all
 from clustr_tf.layers.distances import squared_distances
 
 
@@ -141,7 +140,7 @@ def soft_score_margins(
         >>> soft_score_margins([[[0.0, 8.0]]], ops.array([0]), 1.0, 1, None)  # [4.]
     """
     differences = ops.convert_to_tensor(differences)
-    if nearest is None or nearest >= differences.shape[2]:
+    if takes_all(nearest, differences.shape[2]):
         margins = log_score_margins(differences, variance, clusters_per_class)
         return smallest_of_others(margins, labels)
     exponents = by_class(-differences / (2 * variance), clusters_per_class)

@@ -19,7 +19,7 @@ from clustr_tf.evaluate.report.schema import (
     check_arrays,
 )
 from clustr_tf.evaluate.results import measured
-from clustr_tf.run.errors import InputError
+from clustr_tf.run.errors import InputError, first_line
 
 _STEPS = 33  # of a curve: quantiles of the radii
 _KINDS = ("predictions", "radius_l2")
@@ -175,7 +175,9 @@ def read_evaluation(workdir: Path) -> Evaluation:
     try:
         arrays = _read_arrays(npz_path, PER_EXAMPLE | GALLERY | MAP)
     except _DAMAGE as error:
-        raise InputError(f"{npz_path} cannot be read ({_told(error)}); evaluate again") from error
+        raise InputError(
+            f"{npz_path} cannot be read ({first_line(error)}); evaluate again"
+        ) from error
     check_arrays(arrays, figures["examples"], len(figures["classes"]), str(npz_path))
     return Evaluation(workdir, figures, arrays, read_certificates(workdir, figures["examples"]))
 
@@ -213,7 +215,7 @@ def read_certificates(workdir: Path, examples: int | None = None) -> tuple[Certi
             raise ValueError("its arrays do not fit one another")
     except _DAMAGE as error:
         raise InputError(
-            f"{path} or .npz cannot be read ({_told(error)}); certify again: "
+            f"{path} or .npz cannot be read ({first_line(error)}); certify again: "
             f"python -m clustr_tf.certify --workdir={workdir}"
         ) from error
     return tuple(
@@ -242,10 +244,6 @@ def _certificate(
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON number")
-
-
-def _told(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def _read_arrays(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:

@@ -22,12 +22,16 @@ PROTOCOL = flags.DEFINE_enum("protocol", "grpc", ["grpc", "rest"], "how the serv
 MODEL = flags.DEFINE_string("model", "clustr", "the model's name on the server")
 VERSION = flags.DEFINE_integer("version", None, "a version's number; default: the server's choice")
 LABEL = flags.DEFINE_string("label", None, "a version's label, such as stable or canary")
-TIMEOUT = flags.DEFINE_float("timeout", 10.0, "seconds for a question with its retries")
+TIMEOUT = flags.DEFINE_float("timeout", Server.timeout_s, "seconds for a question with its retries")
 RETRIES = flags.DEFINE_integer(
-    "retries", 3, "further attempts (0 to 4) where the server is unavailable"
+    "retries", Server.retries, "further attempts (0 to 4) where the server is unavailable"
 )
 MEGABYTES = flags.DEFINE_integer(
-    "max_megabytes", 64, "the largest request and answer", 1, MOST_MEGABYTES
+    "max_megabytes",
+    Server.max_message_bytes // 2**20,
+    "the largest request and answer",
+    1,
+    MOST_MEGABYTES,
 )
 CA_FILE = flags.DEFINE_string("ca_file", None, "certificates (PEM) of a server with TLS")
 _IMAGE = flags.DEFINE_string("image", None, "a PNG or JPEG file, or a folder of them")

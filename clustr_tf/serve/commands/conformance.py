@@ -18,7 +18,7 @@ _REST_PORT = flags.DEFINE_integer(
     "also checks REST there, without TLS, which TensorFlow Serving has not got for it",
 )
 _ON_INVALID = flags.DEFINE_enum(
-    "on_invalid", "refuse", ON_INVALID, "what the model was exported with"
+    "on_invalid", DEFAULTS.on_invalid, ON_INVALID, "what the model was exported with"
 )
 _MAX_IMAGE_BYTES = flags.DEFINE_integer(
     "max_image_bytes",
@@ -41,14 +41,13 @@ def main() -> None:
     if _REST_PORT.value is not None:
         servers["rest"] = dataclasses.replace(grpc_server, port=_REST_PORT.value, ca_file=None)
     with quiet_start():
-        from clustr_tf.cli.config import trusted_plugins
+        from clustr_tf.cli.config import trusted_classifier
         from clustr_tf.run.workdir import Workdir
         from clustr_tf.serve.conformance_checks import Model, checks_of
 
-    workdir = Workdir(workdir_root)
-    trusted_plugins(workdir, TRUST_PLUGINS.value)
+    classifier = trusted_classifier(Workdir(workdir_root), TRUST_PLUGINS.value)
     try:
-        model = Model(workdir.load_classifier())
+        model = Model(classifier)
     except ValueError as error:
         raise InputError(str(error)) from error
     options = ServingOptions(_ON_INVALID.value, max_image_bytes=_MAX_IMAGE_BYTES.value)

@@ -44,15 +44,15 @@ def main() -> None:
     with quiet_start():
         from clustr_tf.certify.l2.lipschitz import lipschitz_bound
         from clustr_tf.certify.radii import certified_classifier
-        from clustr_tf.cli.config import trusted_plugins
+        from clustr_tf.cli.config import trusted_classifier
         from clustr_tf.run.workdir import Workdir
         from clustr_tf.serve.model_card import model_card
         from clustr_tf.serve.saving import export_savedmodel
 
     workdir = Workdir(workdir_root)
-    trusted_plugins(workdir, TRUST_PLUGINS.value)
+    classifier = trusted_classifier(workdir, TRUST_PLUGINS.value)
     try:
-        classifier = certified_classifier(workdir.load_classifier())
+        classifier = certified_classifier(classifier)
         bound = lipschitz_bound(classifier.embedder)
         card = None
         if _MODEL_CARD.value:

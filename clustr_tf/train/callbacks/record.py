@@ -16,7 +16,7 @@ from clustr_tf.run.distribution import Replicas
 from clustr_tf.run.errors import RunError
 from clustr_tf.run.files import replacing, write_arrays
 from clustr_tf.run.interruption import Interruption
-from clustr_tf.run.workdir import Workdir
+from clustr_tf.run.workdir import Workdir, leaves
 from clustr_tf.train.callbacks.base import TrainerCallback
 from clustr_tf.train.callbacks.refresh import RefreshClusters
 from clustr_tf.train.checkpoints import (
@@ -139,7 +139,7 @@ class TensorBoard:
         with _os_errors():
             self._writer = tf.summary.create_file_writer(str(folder))
         with _os_errors(), self._writer.as_default():
-            hparams.hparams(dict(_flattened(config)))
+            hparams.hparams({name: hparam_value(value) for name, value in leaves(config).items()})
 
     def log_epoch(self, row: Mapping[str, float], cluster_sizes: np.ndarray | None) -> None:
         """Logs one epoch's figures under metric names with a path.
@@ -204,15 +204,6 @@ def _write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
         csv.writer(file, delimiter="\t", lineterminator="\n").writerows(rows)
 
 
-def _flattened(values: Mapping[str, object], path: str = "") -> Iterable[tuple[str, object]]:
-    """Dotted names with values that TensorBoard's hyper-parameters take."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flattened(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", hparam_value(value)
-
-
 class Checkpoint(TrainerCallback):
     """Saves the state after every epoch, every so many minutes and when asked to leave.
 
@@ -249,10 +240,10 @@ class Checkpoint(TrainerCallback):
         self.last_good: str | None = None
         self._saved_at = time.monotonic()
 
-    def newest(self) -> dict[str, np.ndarray] | None:
+    def newest(self) -> Mapping[str, np.ndarray] | None:
         """The newest intact state, on every worker; None if there is none."""
         arrays = read_checkpoint(self._workdir.checkpoints) if self._replicas.is_chief else None
-        return unpacked(self._replicas.broadcast(packed(arrays)))
+        return _everywhere(self._replicas, arrays)
 
     def on_train_begin(self, logs: Any = None) -> None:
         del logs
@@ -311,31 +302,30 @@ class LeaveAfterEpoch(TrainerCallback):
 
 
 class KeepBest(TrainerCallback):
-    """Keeps the model of the first of the epochs with the best figure.
+    """Keeps the model of the first of the epochs with the best PGD accuracy.
 
     Args:
         workdir: where it is kept.
         replicas: the workers; the chief writes and reads.
-        monitor: the figure, of the held-out images.
 
     Raises:
         RunError: if the file cannot be written, or is damaged when it is asked for.
     """
 
-    def __init__(self, workdir: Workdir, replicas: Replicas, monitor: str = "val_pgd_accuracy"):
+    def __init__(self, workdir: Workdir, replicas: Replicas):
         super().__init__()
-        self._workdir, self._replicas, self._monitor = workdir, replicas, monitor
+        self._workdir, self._replicas = workdir, replicas
         self._path = workdir.checkpoints / "best.npz"
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         del epoch, logs
-        measured = [row[self._monitor] for row in self.trainer.state.history]
+        measured = [row["val_pgd_accuracy"] for row in self.trainer.state.history]
         if self._replicas.is_chief and is_best(measured):
             with self.trainer.averaged_weights(), self._workdir.writing():
                 variables = {"classifier": self.trainer.classifier.variables}
                 write_arrays(self._path, variable_arrays(variables))
 
-    def best(self) -> dict[str, np.ndarray]:
+    def best(self) -> Mapping[str, np.ndarray]:
         """The model of the best epoch, on every worker, as `variable_arrays`."""
         arrays = None
         if self._replicas.is_chief:
@@ -346,7 +336,16 @@ class KeepBest(TrainerCallback):
                     f"{self._path} is damaged ({error}): the best epoch is lost. "
                     "Train anew in another workdir"
                 ) from error
-        return unpacked(self._replicas.broadcast(packed(arrays))) or {}
+        return _everywhere(self._replicas, arrays) or {}
+
+
+def _everywhere(
+    replicas: Replicas, arrays: Mapping[str, np.ndarray] | None
+) -> Mapping[str, np.ndarray] | None:
+    """The chief's arrays, on every worker."""
+    if not replicas.has_several_workers:
+        return arrays
+    return unpacked(replicas.broadcast(packed(arrays)))
 
 
 def is_best(measured: list[float]) -> bool:

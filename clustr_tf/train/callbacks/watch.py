@@ -118,7 +118,6 @@ class WatchRobustness(TrainerCallback):
                 f"Received: {watch.certified_linf}"
             )
         self._images, self._labels, self._watch, self._seed = images, labels, watch, seed
-        self._measured: list[float] = []
         shape = classifier.image_shape
         attacks = pgd_attacks(classifier, shape, watch.attack, jit_compile)
         self._evaluate = RobustnessEvaluator(classifier, shape, attacks, _BATCH, jit_compile)
@@ -155,17 +154,13 @@ class WatchRobustness(TrainerCallback):
             figures["val_certified_linf_accuracy"] = share
         return figures
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        del logs
-        history = self.trainer.state.history
-        self._measured = [row["val_pgd_accuracy"] for row in history if "val_pgd_accuracy" in row]
-
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         figures = self.measure()
         logs.update(figures)
         if figures and self.trainer.method.has_adversary:  # others have no robustness to lose
-            self._measured.append(figures["val_pgd_accuracy"])
-            warn_of_collapse(self._measured, epoch + 1, self._watch.collapse)
+            rows = [*self.trainer.state.history, figures]  # which is not yet in the history
+            measured = [row["val_pgd_accuracy"] for row in rows if "val_pgd_accuracy" in row]
+            warn_of_collapse(measured, epoch + 1, self._watch.collapse)
 
 
 def _class_inside_linf(classifier: Classifier, pixels: tf.Tensor, eps: Any) -> tuple[Any, Any]:
