@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from clustr_tf.backbones.checks import check_positive
+from clustr_tf.layers import BatchNormalization
 
 # PyTorch's batch normalisation: epsilon 1e-5, running averages move by 0.1.
 _NORMALISATION = {"epsilon": 1e-5, "momentum": 0.9}
@@ -136,7 +137,7 @@ def _convolution(
 
 def _normalisation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Batch normalisation as in PyTorch; the layer's name begins with `name`."""
-    return layers.BatchNormalization(name=f"{name}_normalisation", **_NORMALISATION)(x)
+    return BatchNormalization(name=f"{name}_normalisation", **_NORMALISATION)(x)
 
 
 def _block(inputs: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:

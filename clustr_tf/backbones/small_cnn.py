@@ -5,7 +5,7 @@ from keras import layers
 from keras.initializers import Constant
 
 from clustr_tf.backbones.checks import check_positive
-from clustr_tf.layers import Saturation
+from clustr_tf.layers import BatchNormalization, Saturation
 
 _OFFSET = -0.7  # in deviations: of MNIST, what is below 0.35 is black, above 0.65 white
 
@@ -76,7 +76,7 @@ def saturating_cnn(input_shape: tuple[int, int, int], width: int = 32) -> keras.
     x = Saturation(name="saturation")(contrast(inputs))
     x = _embeddings(x, width)
     x = layers.Dense(16 * width, use_bias=False, name="hidden")(x)
-    x = layers.BatchNormalization(name="hidden_normalisation")(x)
+    x = BatchNormalization(name="hidden_normalisation")(x)
     return keras.Model(inputs, layers.ReLU(name="hidden_relu")(x), name="saturating_cnn")
 
 
@@ -94,7 +94,7 @@ def _embeddings(images: keras.KerasTensor, width: int) -> keras.KerasTensor:
         x = layers.Conv2D(
             filters, 3, stride, padding="same", use_bias=False, name=f"convolution_{block}"
         )(x)
-        x = layers.BatchNormalization(name=f"normalisation_{block}")(x)
+        x = BatchNormalization(name=f"normalisation_{block}")(x)
         x = layers.ReLU(name=f"relu_{block}")(x)
     x = layers.AveragePooling2D(2, name="pooling")(x)
     return layers.Flatten(name="embeddings")(x)
