@@ -35,6 +35,7 @@ from clustr_tf.train.run import train
 _WIDTH = flags.DEFINE_integer("width", 16, "channels of ResNet-18's first stage; 64: the paper's")
 _STEPS = flags.DEFINE_integer("steps", 10, "pairs that count, after two to warm up")
 _JIT = flags.DEFINE_bool("jit_compile", False, "XLA")
+_PRECISION = flags.DEFINE_string("precision", "auto", "or float32, mixed_bfloat16")
 _METHODS = flags.DEFINE_list("methods", METHODS_ANYWHERE, "training methods")
 _WARM_UP = 2
 
@@ -65,12 +66,15 @@ class Pairs(keras.callbacks.Callback):
         self._begin = time.perf_counter()
 
 
-def measure(method: str, width: int, jit_compile: bool, steps: int) -> tuple[float, float, float]:
+def measure(
+    method: str, width: int, jit_compile: bool, precision: str, steps: int
+) -> tuple[float, float, float]:
     """Median seconds of a training step, of its limit, and the median of their ratios."""
     overrides = {
         "backbone.width": width,
         "method.name": method,
         "training.jit_compile": jit_compile,
+        "training.precision": precision,
         "training.steps_per_epoch": steps + _WARM_UP + 1,
     }
     experiment = overridden(cifar10.get_config(), overrides)
@@ -89,12 +93,14 @@ def main(arguments: list[str]) -> None:
     del arguments
     table = Table(
         title=f"ResNet-18 of width {_WIDTH.value}, batch 240, "
-        f"{'XLA' if _JIT.value else 'no XLA'}, {_STEPS.value} pairs"
+        f"{'XLA' if _JIT.value else 'no XLA'}, precision {_PRECISION.value}, {_STEPS.value} pairs"
     )
     for column in ("method", "training step", "bare limit", "ratio"):
         table.add_column(column)
     for method in _METHODS.value:
-        step, limit, share = measure(method, _WIDTH.value, _JIT.value, _STEPS.value)
+        step, limit, share = measure(
+            method, _WIDTH.value, _JIT.value, _PRECISION.value, _STEPS.value
+        )
         table.add_row(method, f"{step:.3f} s", f"{limit:.3f} s", f"{share:.3f}")
     Console().print(table)
 

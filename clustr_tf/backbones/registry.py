@@ -23,6 +23,10 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "wide_resnet34": wide_resnet34,
 }
 
+# From this width on a training step takes less time in bfloat16 where the machine multiplies it
+# faster: docs/results.md. Narrower ones lose, those not listed gain nothing or were not measured.
+BFLOAT16_WIDTHS = {"resnet18": 16, "wide_resnet28": 16, "wide_resnet34": 16}
+
 
 def build_backbone(
     name: str, input_shape: tuple[int, int, int], unit_ball: bool = False, **options: Any

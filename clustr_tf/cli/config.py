@@ -11,13 +11,13 @@ import importlib
 import inspect
 import operator
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from clustr_tf.backbones import BACKBONES, build_backbone, is_lipschitz
+from clustr_tf.backbones import BACKBONES, BFLOAT16_WIDTHS, build_backbone, is_lipschitz
 from clustr_tf.classifier import Classifier
 from clustr_tf.cli.entries import (
     build,
@@ -36,6 +36,7 @@ from clustr_tf.layers import ClusteringHead
 from clustr_tf.methods import METHODS, Method
 from clustr_tf.run.checks import check_at_least, check_at_least_or_none, check_one_of
 from clustr_tf.run.errors import InputError
+from clustr_tf.run.precision import bfloat16_unit
 from clustr_tf.run.workdir import Workdir
 from clustr_tf.train.callbacks.watch import Watch
 from clustr_tf.train.run import Plan
@@ -135,7 +136,7 @@ class Experiment:
                     f"which has no clusters. Received: {radius}"
                 )
         # Interval bounds are those of a network that computes in float32.
-        if self.watch.certified_linf is not None and self.training.precision != "float32":
+        if self.watch.certified_linf is not None and self.training.precision == "mixed_bfloat16":
             raise InputError(
                 "config.watch.certified_linf must be None unless config.training.precision is "
                 f"float32. Received: {self.watch.certified_linf}"
@@ -166,6 +167,38 @@ class Experiment:
             "plugins": list(self.plugins),
         }
 
+    def resolved(self, begun: Mapping[str, Any] | None = None) -> "Experiment":
+        """The experiment with `training.precision` decided, if it is "auto".
+
+        bfloat16 where this machine multiplies it faster and the training gains by it: a backbone
+        of `BFLOAT16_WIDTHS` that is wide enough, without interval bounds, on one machine, as
+        several may differ.
+
+        Args:
+            begun: what config.json of a run that goes on holds; it keeps what it began with.
+
+        Returns:
+            The experiment, with "float32" or "mixed_bfloat16".
+        """
+        if self.training.precision != "auto":
+            return self
+        if begun is None:
+            reduced = self._gains_by_bfloat16()
+        else:
+            reduced = begun["training"].get("precision") == "mixed_bfloat16"
+        precision = "mixed_bfloat16" if reduced else "float32"
+        return replace(self, training=replace(self.training, precision=precision))
+
+    def _gains_by_bfloat16(self) -> bool:
+        return (
+            self.backbone in BFLOAT16_WIDTHS
+            and self.backbone_fields["width"] >= BFLOAT16_WIDTHS[self.backbone]
+            and self.method.suits_bfloat16
+            and self.watch.certified_linf is None
+            and self.training.strategy != "multi_worker"
+            and bfloat16_unit() is not None
+        )
+
     def build_classifier(self, dataset: Dataset, precision: str | None = None) -> Classifier:
         """An untrained classifier for the data.
 
@@ -184,7 +217,8 @@ class Experiment:
             InputError: if the backbone cannot take such images, or is not 1-Lipschitz where it has
                 to be.
         """
-        backbone = self.build_backbone(dataset, precision or self.training.precision)
+        precision = precision or self.resolved().training.precision
+        backbone = self.build_backbone(dataset, precision)
         head: keras.layers.Layer
         if self.method.centroids is not None:
             head = ClusteringHead(
@@ -242,8 +276,11 @@ class Experiment:
             InputError: as `check_fits`.
         """
         check_fits(self, dataset)
+        training = self.resolved().training
         return Plan(
-            build_classifier=lambda precision=None: self.build_classifier(dataset, precision),
+            build_classifier=lambda precision=training.precision: self.build_classifier(
+                dataset, precision
+            ),
             build_optimizer=self.build_optimizer,
             method=self.method,
             learning_rate=lambda epoch: (
@@ -251,7 +288,7 @@ class Experiment:
             ),
             clustering=self.clustering,
             augment=AUGMENTATIONS[self.dataset.augmentation],
-            training=self.training,
+            training=training,
             watch=self.watch,
         )
 

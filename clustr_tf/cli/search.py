@@ -59,7 +59,7 @@ def resolved(config: Mapping[str, Any], drawn: Mapping[str, Any]) -> dict[str, A
         >>> resolved(config, {"method.name": "pgd_at"})["method"]["steps"]  # 7
     """
     values = without_foreign_fields(_with_values(config, drawn), drawn)
-    return read_experiment(values).values
+    return read_experiment(values).resolved().values
 
 
 def _with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class Method(ABC):
     Attributes:
         has_adversary: whether it trains on attacked images, once or replayed.
         needs_lipschitz: whether its losses hold on 1-Lipschitz backbones only.
+        suits_bfloat16: whether it trains as well on a backbone that computes in bfloat16.
 
     Example:
         >>> @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Method(ABC):
 
     has_adversary: ClassVar[bool] = False
     needs_lipschitz: ClassVar[bool] = False
+    suits_bfloat16: ClassVar[bool] = True
 
     @property
     def centroids(self) -> str | None:

@@ -1,6 +1,7 @@
 """ClusTR for proofs: losses on certified l2 radii and on interval bounds."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -114,6 +115,8 @@ class ClustrIBP(_WithNeighbourhoods, WithLikelihood):
     Reference:
         Gowal et al., arXiv 1810.12715, equations 11 and 12, for dense heads.
     """
+
+    suits_bfloat16: ClassVar[bool] = False  # its boxes are float32, around float32 embeddings
 
     eps: float = 8 / 255
     interval_lambda: float = 0.5

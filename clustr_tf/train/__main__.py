@@ -50,8 +50,17 @@ def run_training(experiment: "Experiment", root: Path, begin: float) -> None:
     console, workdir = Console(), Workdir(root)
     # Before any other use of TensorFlow: later it refuses to connect workers.
     replicas = connect(experiment.training.strategy)
+    chosen = experiment.training.precision
+    experiment = experiment.resolved(workdir.config_values() if workdir.config.exists() else None)
     dataset = experiment.dataset.load()
     plan, config = experiment.plan(dataset), experiment.values  # before the workdir is touched
+    if replicas.is_chief and chosen == "auto" and plan.training.precision == "mixed_bfloat16":
+        console.print(
+            "The backbone trains in bfloat16, the model will be float32 "
+            "(--config.training.precision=float32: all of it).",
+            highlight=False,
+            soft_wrap=True,
+        )
     progress = ProgressBars(console)
     with workdir.claimed(config, replicas.is_chief):
         try:
@@ -96,6 +105,7 @@ def complete(
         "attack": plan.attack.describe(),
         "seed": experiment.training.seed,
         "epochs": experiment.training.epochs,
+        "precision": experiment.training.precision,
         # Over all sessions of the run; `seconds` is this command's own time.
         "training_seconds": sum(row.get("seconds", 0.0) for row in trained.history),
         "seconds": time.perf_counter() - begin,

@@ -199,7 +199,7 @@ def _watch(plan: Plan, classifier: Classifier, dataset: Dataset) -> WatchRobustn
 def _finished(plan: Plan, trainer: Trainer) -> Classifier:
     """The classifier that the run is for: in float32, without an optimizer."""
     trained, training = trainer.classifier, plan.training
-    if training.precision == "float32":
+    if training.precision != "mixed_bfloat16":
         return Classifier(
             trained.backbone, trained.head, trained.mean, trained.std, name=trained.name
         )

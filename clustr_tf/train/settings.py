@@ -79,7 +79,8 @@ class Training:
         strategy: "default" (one device), "mirrored" (all GPUs of this machine) or "multi_worker"
             (the machines of TF_CONFIG).
         jit_compile: XLA; worth it for ResNets on GPUs, not for tiny networks.
-        precision: "float32", or "mixed_bfloat16": the backbone's arithmetic while it trains.
+        precision: of the backbone while it trains: "float32", "mixed_bfloat16", or "auto": bfloat16
+            where the machine is made for it and the run gains by it.
         deterministic: bit for bit the same again; slower, and no times are recorded.
         checkpoint: the epoch that becomes the model: "last", or "best_pgd" (held-out images).
         checkpoint_minutes: besides after every epoch, the state is saved so often.
@@ -97,7 +98,7 @@ class Training:
     batch_size: int | None = None
     strategy: str = "default"
     jit_compile: bool = False
-    precision: str = "float32"
+    precision: str = "auto"
     deterministic: bool = False
     checkpoint: str = "last"
     checkpoint_minutes: float = 10.0
@@ -107,7 +108,7 @@ class Training:
         check_at_least_or_none(self, 1, "steps_per_epoch", "batch_size")
         check(self, "from 0 to 2**31 - 1", lambda seed: 0 <= seed < 2**31, "seed")
         check_one_of(self, ("default", "mirrored", "multi_worker"), "strategy")
-        check_one_of(self, ("float32", "mixed_bfloat16"), "precision")
+        check_one_of(self, ("auto", "float32", "mixed_bfloat16"), "precision")
         check_one_of(self, ("last", "best_pgd"), "checkpoint")
         check(self, "above 0", lambda minutes: minutes > 0, "checkpoint_minutes")
 
