@@ -4,7 +4,7 @@ Source: the hyper-parameters are ours, the same for every method; the benchmark 
 epochs. Variants: `digits` (l-infinity 0.1), `mnist` (0.3) and `cifar10` (8/255, a thin ResNet-18:
 176,952 parameters, 8.9 million multiplications an image). Cost on 2 CPU cores of 4 passes over the
 training images: under a second, about a minute, about three minutes. What it found best has
-configs of its own: digits_ibp.py, mnist_at.py, cifar10_at.py.
+configs of its own: digits.py, mnist_at.py, cifar10_at.py.
 
     python -m clustr_tf.train --config=configs/robust.py:cifar10 --workdir=runs/robust \
         --config.dataset.data_dir=cifar10_jpeg.tar.xz

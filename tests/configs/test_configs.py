@@ -22,7 +22,7 @@ from clustr_tf.train.step import build_step
 
 FILES = sorted(Path(configs.__file__).parent.glob("[!_]*.py"))
 MODULES = [importlib.import_module(f"clustr_tf.configs.{path.stem}") for path in FILES]
-# "digits plain", "digits_ibp": a file has variants if its table says so.
+# "digits plain", "mnist_ibp": a file has variants if its table says so.
 CONFIGS = {
     f"{path.stem} {variant}".strip(): module.get_config(*[variant] if variant else [])
     for path, module in zip(FILES, MODULES, strict=True)
@@ -48,8 +48,10 @@ def test_every_field_has_a_comment_and_nothing_of_the_package_but_configs_is_imp
     assert [line.strip() for line in fields if "#" not in line] == []
 
 
-@pytest.mark.parametrize("name", ["digits default", "image_folder", "mnist_at", "cifar10_at thin"])
-def test_what_stays_standing_is_the_default(name):
+@pytest.mark.parametrize(
+    "name", ["digits at", "image_folder default", "mnist_at", "cifar10_at thin"]
+)
+def test_what_is_trained_under_attack_is_in_the_unit_ball(name):
     """docs/training.md recommends it; its own eps is what it is evaluated at, or a little more."""
     experiment = read_experiment(CONFIGS[name].to_dict())
     assert type(experiment.method) is ClustrAT
