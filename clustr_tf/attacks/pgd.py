@@ -12,7 +12,7 @@ from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 from clustr_tf.attacks.balls import norm_order, projected, random_perturbations
 from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss, attack_loss
 from clustr_tf.data.pixels import checked_examples, to_pixels
-from clustr_tf.run.checks import check_at_least, check_at_least_0
+from clustr_tf.run.checks import check_at_least, check_at_least_0, check_eps
 
 _NUMBER, _COUNT = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
 
@@ -39,7 +39,7 @@ class PGD:
     losses: tuple[str, ...] = ("ce", "margin")  # an example is robust if every loss fails
 
     def __post_init__(self) -> None:
-        check_at_least_0(self, "eps")
+        (check_eps if self.norm == "linf" else check_at_least_0)(self, "eps")
         if self.step_size is not None:
             check_at_least_0(self, "step_size")
         check_at_least(self, 1, "steps", "restarts")

@@ -32,6 +32,12 @@ _PROTOCOL = flags.DEFINE_enum(
     "adaptive: clean, pgd, pgd_paper, ensemble and diagnostics. paper: the published protocol "
     "alone (exp-scores attacked as logits, four radii), which overstates robustness",
 )
+_STEPS = flags.DEFINE_integer(
+    "steps", None, "gradient steps of pgd; default: the run's config", lower_bound=1
+)
+_RESTARTS = flags.DEFINE_integer(
+    "restarts", None, "random starts of pgd; default: the run's config", lower_bound=1
+)
 _SOURCE = flags.DEFINE_string("source", None, "workdir whose model the attack transfer is made on")
 _STRATEGY = flags.DEFINE_enum(
     "strategy", "default", ["default", "mirrored"], "mirrored: all GPUs share the work"
@@ -68,7 +74,9 @@ def main(arguments: list[str]) -> None:
     experiment = experiment_of(workdir, TRUST_PLUGINS.value)
     eps = protocol.eps if _EPS.value is None else _EPS.value
     try:
-        plan = experiment.evaluation.replaced(eps, _NORM.value, EXAMPLES.value)
+        plan = experiment.evaluation.replaced(
+            eps, _NORM.value, EXAMPLES.value, _STEPS.value, _RESTARTS.value
+        )
     except ValueError as error:
         raise InputError(f"--{error}") from error
     strategy, source = STRATEGIES[_STRATEGY.value](), None
@@ -87,6 +95,7 @@ def main(arguments: list[str]) -> None:
         seed=experiment.training.seed,
         strategy=strategy,
         config=experiment.values,
+        configured=experiment.evaluation.attack,
     )
 
 

@@ -43,7 +43,12 @@ class EvaluationPlan:
             raise ValueError(f"curve must be numbers above 0. Received: {self.curve}")
 
     def replaced(
-        self, eps: float | None = None, norm: str | None = None, examples: int | None = None
+        self,
+        eps: float | None = None,
+        norm: str | None = None,
+        examples: int | None = None,
+        steps: int | None = None,
+        restarts: int | None = None,
     ) -> "EvaluationPlan":
         """The plan with other values; None leaves its own.
 
@@ -51,6 +56,8 @@ class EvaluationPlan:
             eps: radius in pixels; the step of PGD keeps its ratio to it.
             norm: "linf" or "l2"; another norm than the plan's needs an eps.
             examples: the first so many test images.
+            steps: of PGD.
+            restarts: of PGD.
 
         Returns:
             The other plan.
@@ -71,6 +78,11 @@ class EvaluationPlan:
             attack = replace(attack, eps=eps, step_size=attack.step_ratio * eps)
         return replace(
             self,
-            attack=replace(attack, norm=norm or attack.norm),
+            attack=replace(
+                attack,
+                norm=norm or attack.norm,
+                steps=attack.steps if steps is None else steps,
+                restarts=attack.restarts if restarts is None else restarts,
+            ),
             examples=self.examples if examples is None else examples,
         )

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from rich.console import Console
 from rich.status import Status
 from rich.table import Table
 
-from clustr_tf.attacks import RobustnessEvaluator, RobustnessResult, evaluate_robustness
+from clustr_tf.attacks import PGD, RobustnessEvaluator, RobustnessResult, evaluate_robustness
 from clustr_tf.certify.images import Certification, certify_images
 from clustr_tf.classifier import Classifier
 from clustr_tf.data.dataset import Dataset
 from clustr_tf.evaluate.attacking import Examples, Memory, OnBatch
 from clustr_tf.evaluate.diagnostics import diagnose, diagnostic_stages
+from clustr_tf.evaluate.kept import FOLDER, evaluation_name, show, shown
 from clustr_tf.evaluate.pictures import gallery, map_arrays
 from clustr_tf.evaluate.plan import EvaluationPlan
 from clustr_tf.evaluate.report import read_evaluation, write_report
@@ -52,8 +54,12 @@ def run_evaluation(
     seed: int = 0,
     strategy: tf.distribute.Strategy | None = None,
     config: Mapping[str, Any] | None = None,
+    configured: PGD | None = None,
 ) -> None:
     """Attacks a model; writes robustness.json, robustness.npz and report.html.
+
+    They lie in evaluations/NAME. At the top of the workdir stand those of the evaluation that says
+    most, see `shown`: a weaker one never takes the place of a stronger.
 
     An interrupted evaluation goes on where it was when it is called again with the same values.
 
@@ -69,6 +75,7 @@ def run_evaluation(
         strategy: whose replicas share the work; the models must have been made in its scope. None
             for this device alone.
         config: of the run, for the reader of robustness.json.
+        configured: the radius that the run asks for; None for the plan's.
 
     Raises:
         InputError: if an attack is unknown or does not fit the model, or another process uses the
@@ -103,6 +110,8 @@ def run_evaluation(
             examples = Examples(evaluator, images, labels, seed, memory, told)
             measurements = measure(examples, target, protocol, names)
         figures = {
+            "protocol": protocol.name,
+            "weights": _digest(classifier),
             "command": shlex.join(["python", "-m", "clustr_tf.evaluate", *sys.argv[1:]]),
             "model": str(workdir.model),
             "data": f"{dataset.name}, first {len(labels)} test images",
@@ -118,11 +127,15 @@ def run_evaluation(
         arrays = measurements.arrays() | map_arrays(classifier, images, labels, dataset.num_classes)
         if strongest := measurements.strongest:
             arrays |= gallery(examples, measurements.outcomes[strongest], plan.attack.eps)
-        write_arrays(workdir.root / "robustness.npz", arrays)
-        write_json(workdir.root / "robustness.json", figures)
-        write_report(workdir.root / "report.html", [read_evaluation(workdir.root)])
+        folder = workdir.root / FOLDER / evaluation_name(figures)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_arrays(folder / "robustness.npz", arrays)
+        write_json(folder / "robustness.json", figures)
+        write_report(folder / "report.html", [read_evaluation(folder, workdir.root)])
+        best = shown(workdir.root, configured or plan.attack, figures["weights"]) or folder
+        show(best, workdir.root)
         memory.forget()
-    _print(console, figures, workdir)
+    _print(console, figures, workdir, folder, best)
 
 
 def measure(
@@ -191,7 +204,9 @@ def _progress(status: Status, examples: int) -> OnBatch:
     return told
 
 
-def _print(console: Console, figures: Mapping[str, Any], workdir: Workdir) -> None:
+def _print(
+    console: Console, figures: Mapping[str, Any], workdir: Workdir, folder: Path, best: Path
+) -> None:
     console.print(f"{figures['data']}, {figures['norm']} eps {figures['eps']:.4g}")
     table = Table("attack", "accuracy", "95 % interval", "seconds")
     for name, entry in figures["attacks"].items():
@@ -210,7 +225,16 @@ def _print(console: Console, figures: Mapping[str, Any], workdir: Workdir) -> No
     told = "unknown, nothing attacked"
     if figures["worst_case_accuracy"] is not None:
         told = f"{figures['worst_case_accuracy']:.2%}, left by {figures['worst_case_attack']}"
-    console.print(f"worst case: {told}; see {workdir.root}/report.html", soft_wrap=True)
+    page = folder if best != folder else workdir.root
+    console.print(f"worst case: {told}; see {page}/report.html", soft_wrap=True, markup=False)
+    if best != folder:
+        console.print(
+            f"It does not replace {best.name}, which stays at the top of {workdir.root}: that is "
+            "at the configured radius, on more images, or lower",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
 
 
 @dataclass(frozen=True)
@@ -220,13 +244,15 @@ class BriefEvaluation:
     Attributes:
         robustness: what the attack left.
         certification: what was proved; None for a dense head, which has no certificate.
+        attack: the attack, at whose radius certified accuracy is told.
     """
 
     robustness: RobustnessResult
     certification: Certification | None
+    attack: PGD
 
     def figures(self) -> dict[str, Any]:
-        """The figures of summary.json; radii in pixels, l2 unless the name says otherwise."""
+        """The figures of summary.json; radii in pixels."""
         certification = self.certification
         found = {
             "examples": len(self.robustness.correct),
@@ -237,8 +263,12 @@ class BriefEvaluation:
             return found
         return {
             **found,
-            "test/median_certified_radius_l2": float(np.median(certification.main.radius_l2)),
-            "test/abstentions": certification.main.abstentions,
+            "test/median_certified_radius_l2": float(np.median(certification.best.radii.l2)),
+            "test/median_certified_radius_linf": float(np.median(certification.best.radii.linf)),
+            f"test/certified_accuracy_{self.attack.norm}": certification.best.certified_accuracy(
+                self.attack.eps, self.attack.norm
+            ),
+            "test/abstentions": certification.best.abstentions,
             **certification.bound.figures(),
         }
 
@@ -263,5 +293,5 @@ def evaluate_briefly(
         classifier, images, labels, plan.attack, batch_size=plan.batch_size, seed=seed
     )
     if not isinstance(classifier.head, ClusteringHead):
-        return BriefEvaluation(robustness, None)
-    return BriefEvaluation(robustness, certify_images(classifier, images, labels))
+        return BriefEvaluation(robustness, None, plan.attack)
+    return BriefEvaluation(robustness, certify_images(classifier, images, labels), plan.attack)

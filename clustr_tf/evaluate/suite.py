@@ -199,6 +199,7 @@ def build_stages(target: Target) -> dict[str, Attack]:
 class Protocol:
     """What is measured where nothing else is asked for."""
 
+    name: str
     attacks: tuple[str, ...]  # out of "clean" and the keys of ATTACKS
     eps: float | None = None  # radius in pixels; None: the plan's
     radii: tuple[float, ...] | None = None  # of the curve, in pixels; None: the plan's
@@ -207,10 +208,15 @@ class Protocol:
 
 
 PROTOCOLS = {
-    "adaptive": Protocol(("clean", "pgd", "pgd_paper", "ensemble")),
+    "adaptive": Protocol("adaptive", ("clean", "pgd", "pgd_paper", "ensemble")),
     # The published one, which overstates robustness.
     "paper": Protocol(
-        ("clean", "pgd_paper"), PAPER_EPS, PAPER_RADII, diagnosed=False, for_clusters=True
+        "paper",
+        ("clean", "pgd_paper"),
+        PAPER_EPS,
+        PAPER_RADII,
+        diagnosed=False,
+        for_clusters=True,
     ),
 }
 

@@ -14,7 +14,7 @@ from clustr_tf.losses.certified_margin import certified_margin_loss
 from clustr_tf.losses.classification import accuracy, cross_entropy
 from clustr_tf.methods.base import StepLosses, warmed_up
 from clustr_tf.methods.fields import WithLikelihood, WithMagnetTerm
-from clustr_tf.run.checks import check_above_0, check_at_least_0, check_shares
+from clustr_tf.run.checks import check_above_0, check_at_least_0, check_eps, check_shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +124,7 @@ class ClustrIBP(_WithNeighbourhoods, WithLikelihood):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least_0(self, "eps")
+        check_eps(self, "eps")
         check_shares(self, "interval_lambda", "warmup")
 
     def losses(

@@ -13,6 +13,7 @@ from clustr_tf.run.checks import (
     check,
     check_at_least,
     check_at_least_0,
+    check_eps,
     check_one_of,
     check_shares,
 )
@@ -46,7 +47,7 @@ class WithAdversary(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least_0(self, "eps")
+        check_eps(self, "eps")
         check_at_least(self, 1, "steps")
         check_shares(self, "warmup")
         if self.step_size is not None:
@@ -91,7 +92,7 @@ class WithReplays(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least_0(self, "eps")
+        check_eps(self, "eps")
         check_at_least(self, 1, "replays")
         check_shares(self, "warmup")
 

@@ -45,6 +45,13 @@ def check_at_least_0(settings: object, *names: str) -> None:
     check(settings, "at least 0", lambda value: 0 <= value < float("inf"), *names)
 
 
+def check_eps(settings: object, *names: str) -> None:
+    """Refuses l-infinity radii beyond the range of pixels; see `check`."""
+    check(
+        settings, "in [0, 1], as pixels are (8/255, not 8)", lambda value: 0 <= value <= 1, *names
+    )
+
+
 def check_above_0(settings: object, *names: str) -> None:
     """Refuses numbers that are not above 0, infinity and NaN; see `check`."""
     check(settings, "above 0", lambda value: 0 < value < float("inf"), *names)
