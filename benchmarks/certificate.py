@@ -54,7 +54,7 @@ def certification(
     geometry = head_geometry(classifier.head, method)
 
     def certify(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        found = certify_batch(classifier, images, bound, geometry, method)[1]
+        found = certify_batch(classifier, images, bound, geometry, method, search=None)[1]
         return found.class_id, found.certified_radius_l2, found.nearest_cluster_radius_l2
 
     return certify

@@ -80,12 +80,13 @@ def _examples() -> int:
 
 
 def _proved(name: str, seed: int) -> float | None:
-    """Share of the attacked images that interval bounds prove at eps, where trained for them."""
+    """Share of the attacked images that is proved at eps, where trained for it."""
     if ROWS[name].method != "clustr_ibp":
         return None
     certificates = measured(_workdir(name, seed), "certify", "certificates.json", _examples())
-    (proved,) = certificates["certified_accuracy_linf_by_intervals"]
-    share: float = proved["accuracy"]
+    eps = get_config(_DATA.value).evaluation.attack.eps
+    at_eps = {e["radius"]: e["accuracy"] for e in certificates["certified_accuracy_linf"]}
+    share: float = at_eps[eps]
     return share
 
 

@@ -12,7 +12,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "images": [
             "Certification",
             "ProvedRadii",
-            "certified_accuracy_linf",
             "certified_share",
             "certify_images",
         ],
@@ -36,9 +35,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "image_box",
             "interval_radius",
         ],
+        "linf.search": ["BISECTION", "GRID", "SEARCHES", "RadiusSearch", "largest_proved"],
         "radii": [
             "Certificates",
             "Proof",
+            "Radii",
             "all_proofs",
             "certified_classifier",
             "certify_batch",

@@ -11,37 +11,41 @@ import tensorflow as tf
 from keras import ops
 
 from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms, lipschitz_bound
-from clustr_tf.certify.linf.interval import certified_linf, has_interval_bounds
+from clustr_tf.certify.linf.search import BISECTION, RadiusSearch
 from clustr_tf.certify.radii import (
     Proof,
+    Radii,
     certified_classifier,
+    certify_batch,
     head_geometry,
     prove,
-    soft_score_proof,
 )
 from clustr_tf.classifier import Classifier
 from clustr_tf.data.pixels import to_pixels
 
 # Enough to occupy all cores; more would only take more memory.
-_BATCH = 500
+_BATCH = 250
+NO_PROOF = "nothing"
 
 
 @dataclass(frozen=True)
 class ProvedRadii:
-    """What one proof says of a data set, one entry an image.
+    """What a proof says of a data set, one entry an image.
 
     Attributes:
-        proof: which classifier, and how.
+        key: for names of arrays and entries of files.
+        title: which classifier, and which proof.
         labels: int64 `[N]`.
         predictions: int64 `[N]`, the classifier's classes.
-        radius_l2: float32 `[N]`, certified l2 radius in pixels; 0: abstains.
-        seconds: for all images, without the embedding.
+        radii: float32 `[N]` each, in pixels; 0: abstains.
+        seconds: for all images; of a single proof without the embedding.
     """
 
-    proof: Proof
+    key: str
+    title: str
     labels: np.ndarray
     predictions: np.ndarray
-    radius_l2: np.ndarray
+    radii: Radii
     seconds: float
 
     @property
@@ -52,12 +56,12 @@ class ProvedRadii:
     @property
     def abstentions(self) -> float:
         """Share of images without a positive radius."""
-        return float(np.mean(self.radius_l2 == 0))
+        return float(np.mean(self.radii.l2 == 0))
 
-    def certified_accuracy(self, radius: float) -> float:
-        """Share of images that are correct and certified at least up to an l2 radius in pixels."""
+    def certified_accuracy(self, radius: float, norm: str = "l2") -> float:
+        """Share of images that are correct and certified at least up to a radius in pixels."""
         # In float64: NumPy would round the radius asked for to float32, perhaps below what it is.
-        proved = self.radius_l2.astype(np.float64)
+        proved = getattr(self.radii, norm).astype(np.float64)
         return float(np.mean(self.correct & (proved > 0) & (proved >= radius)))
 
 
@@ -66,42 +70,47 @@ class Certification:
     """Certified radii of a data set.
 
     Attributes:
-        proved: one for each proof; the first is what the model serves.
+        best: by the proof that proves most of each image; what the model serves.
+        proved: by each proof of the served classifier alone.
+        further: the proofs that were asked for besides, some of other classifiers.
         num_pixels: H * W * C.
-        embedding_seconds: of the one pass that all of them rest on.
         bound: Lipschitz bound and rounding that the radii rest on.
     """
 
+    best: ProvedRadii
     proved: tuple[ProvedRadii, ...]
+    further: tuple[ProvedRadii, ...]
     num_pixels: int
-    embedding_seconds: float
     bound: LipschitzBound
 
-    @property
-    def main(self) -> ProvedRadii:
-        """What the model serves."""
-        return self.proved[0]
+    def sources(self, norm: str) -> np.ndarray:
+        """Which proof the best radius of each image is by; `NO_PROOF` where it is 0."""
+        best = getattr(self.best.radii, norm)
+        by = [(best > 0) & (getattr(proved.radii, norm) == best) for proved in self.proved]
+        return np.select(by, [proved.title for proved in self.proved], NO_PROOF)
 
 
 def certify_images(
     classifier: Classifier,
     images: np.ndarray,
     labels: np.ndarray,
-    proofs: Sequence[Proof] | None = None,
+    proofs: Sequence[Proof] = (),
+    search: RadiusSearch | None = BISECTION,
 ) -> Certification:
-    """Certifies a data set; embeds it once, whatever the number of proofs.
+    """Certifies a data set by every proof that applies.
 
-    WARNING: the radii hold for l2 (and by norm equivalence l-infinity) changes of images in
-    [0, 1], for these weights and for what is served: the network of `certified_classifier`
-    (float32; float64 for backbones that are 1-Lipschitz by construction) and the float64 head. They
-    say nothing about other norms, other inputs, changed weights, TensorFloat-32 or lower precision,
-    nor of model.keras where it computes in less: see docs/certificates.md.
+    WARNING: the radii hold for changes of images in [0, 1], for these weights and for what is
+    served: the network of `certified_classifier` (float32; float64 for backbones that are
+    1-Lipschitz by construction) and the float64 head. They say nothing about other norms, other
+    inputs, changed weights, TensorFloat-32 or lower precision, nor of model.keras where it
+    computes in less: see docs/certificates.md.
 
     Args:
         classifier: with a clustering head.
         images: uint8 `[N, H, W, C]`.
         labels: int64 `[N]`.
-        proofs: of `all_proofs`; None for the soft scores with the head's own L alone.
+        proofs: of `all_proofs`, which are made one by one besides.
+        search: as for `certify_batch`.
 
     Returns:
         Radii and predictions, of the `certified_classifier`.
@@ -111,20 +120,58 @@ def certify_images(
             bound.
 
     Example:
-        >>> certify_images(classifier, dataset.test_images, dataset.test_labels).main.radius_l2
+        >>> certify_images(classifier, dataset.test_images, dataset.test_labels).best.radii.l2
     """
     classifier = certified_classifier(classifier)
-    head = classifier.head
     bound = lipschitz_bound(classifier.embedder)
-    proofs = proofs or [soft_score_proof(head.ranked_clusters)]
+    geometry = head_geometry(classifier.head)
+    num_pixels = math.prod(classifier.image_shape)
+
+    def certify(pixels: Any) -> tuple[Any, Radii, dict[str, Radii]]:
+        _, found = certify_batch(classifier, pixels, bound, geometry, search=search)
+        best = Radii(found.certified_radius_l2, found.certified_radius_linf)
+        return found.class_id, best, found.proved
+
+    pixels = tf.TensorSpec((None, *classifier.image_shape), tf.float32)
+    apply = tf.function(certify, [pixels], autograph=False).get_concrete_function()
     batches = _batches(len(images))
+    apply(tf.constant(to_pixels(images[:1])))  # what the first call prepares is no image's time
     begin = time.perf_counter()
-    parts = [embed_with_norms(classifier.embedder, to_pixels(images[batch])) for batch in batches]
+    parts = [apply(tf.constant(to_pixels(images[batch]))) for batch in batches]
+    predictions, best, proved = tf.nest.map_structure(lambda *part: np.concatenate(part), *parts)
+    seconds = time.perf_counter() - begin
+
+    def named(name: str, radii: Radii) -> ProvedRadii:
+        key = name.replace(" ", "_").lower()
+        return ProvedRadii(key, name, labels, predictions, radii, seconds)
+
+    return Certification(
+        named("best proof", best),
+        tuple(named(name, radii) for name, radii in proved.items()),
+        _one_by_one(classifier, images, labels, proofs, bound) if proofs else (),
+        num_pixels,
+        bound,
+    )
+
+
+def _one_by_one(
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    proofs: Sequence[Proof],
+    bound: LipschitzBound,
+) -> tuple[ProvedRadii, ...]:
+    """Each classifier and proof that rests on the Lipschitz bound; embeds once for all."""
+    head, batches = classifier.head, _batches(len(images))
+    parts = [
+        embed_with_norms(classifier.embedder, tf.constant(to_pixels(images[batch])))
+        for batch in batches
+    ]
     embeddings, norms = (ops.concatenate(column) for column in zip(*parts, strict=True))
-    embedding_seconds = time.perf_counter() - begin
     exact = any(proof.method == "exact" for proof in proofs)
     geometry = head_geometry(head, "exact" if exact else "pairwise")
     shapes = [tf.TensorSpec((None, part.shape[1]), part.dtype) for part in (embeddings, norms)]
+    scale = np.sqrt(math.prod(classifier.image_shape))
 
     def proved(proof: Proof) -> ProvedRadii:
         def radii(embeddings: Any, norms: Any) -> tuple[Any, Any]:
@@ -133,16 +180,16 @@ def certify_images(
 
         # A graph a proof: called as tf.functions, TensorFlow would warn of retracing.
         apply = tf.function(radii, shapes, autograph=False).get_concrete_function()
-        # What the first call prepares is no part of the time of an image.
         apply(embeddings[:1], norms[:1])
         begin = time.perf_counter()
         parts = [apply(embeddings[batch], norms[batch]) for batch in batches]
-        predictions, radius = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return ProvedRadii(proof, labels, predictions, radius, time.perf_counter() - begin)
+        predictions, l2 = (np.concatenate(column) for column in zip(*parts, strict=True))
+        seconds = time.perf_counter() - begin
+        # Rounded towards zero, as a radius is.
+        linf = np.nextafter((l2.astype(np.float64) / scale).astype(np.float32), np.float32(0))
+        return ProvedRadii(proof.key, proof.title, labels, predictions, Radii(l2, linf), seconds)
 
-    return Certification(
-        tuple(map(proved, proofs)), math.prod(classifier.image_shape), embedding_seconds, bound
-    )
+    return tuple(map(proved, proofs))
 
 
 def certified_share(
@@ -166,35 +213,6 @@ def certified_share(
         predicted, certified = prove(tf.constant(to_pixels(images[batch])))
         count += int(np.sum(certified.numpy() & (predicted.numpy() == labels[batch])))
     return count / len(images)
-
-
-def certified_accuracy_linf(
-    classifier: Classifier, images: np.ndarray, labels: np.ndarray, eps: float
-) -> float | None:
-    """Share of images that are correct and provably stay so in an l-infinity ball.
-
-    WARNING: of the soft classifier, as `certified_linf` says.
-
-    Args:
-        classifier: with a clustering head.
-        images: uint8 `[N, H, W, C]`.
-        labels: int64 `[N]`.
-        eps: in pixels.
-
-    Returns:
-        The share; None if the network has a layer without interval bounds.
-
-    Example:
-        >>> certified_accuracy_linf(classifier, dataset.test_images, dataset.test_labels, 0.1)
-    """
-    if not has_interval_bounds(classifier.embedder):
-        return None
-    prove = tf.function(
-        lambda pixels: certified_linf(classifier.embedder, classifier.head, pixels, eps)[:2],
-        input_signature=[tf.TensorSpec([None, *classifier.image_shape], tf.float32)],
-        autograph=False,
-    )
-    return certified_share(prove, images, labels)
 
 
 def _batches(count: int) -> list[slice]:

@@ -1,4 +1,4 @@
-"""Radii of a batch: which proofs a head admits, and what they prove of its embeddings."""
+"""Radii of a batch: which proofs a head admits, what they prove, and the best of them."""
 
 import math
 from collections.abc import Callable
@@ -19,6 +19,8 @@ from clustr_tf.certify.l2.clusters import (
 )
 from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms
 from clustr_tf.certify.l2.soft_score import soft_score_margin
+from clustr_tf.certify.linf.interval import has_interval_bounds, interval_radius
+from clustr_tf.certify.linf.search import BISECTION, RadiusSearch
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.layers.clustering_head import class_log_scores, takes_all
@@ -30,6 +32,22 @@ _TOWARDS_ZERO = 1 - 2.0**-22
 _SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A network without a slope proves more than float32 can say.
 _LARGEST = float(np.finfo(np.float32).max)
+
+# Proofs of the served classifier, as files and tables name them.
+LIPSCHITZ = "Lipschitz bound"
+INTERVALS = "interval bounds"
+
+
+class Radii(NamedTuple):
+    """What a proof proves of a batch, in pixels; 0: nothing.
+
+    Attributes:
+        l2: float32 `[batch]`.
+        linf: float32 `[batch]`.
+    """
+
+    l2: Any
+    linf: Any
 
 
 @dataclass(frozen=True)
@@ -170,18 +188,20 @@ def head_geometry(head: ClusteringHead, method: str = "pairwise") -> ClusterGeom
 
 
 class Certificates(NamedTuple):
-    """Certificates of a batch; radii are l2 in pixels unless named otherwise, 0 means "abstain".
+    """Certificates of a batch; radii are in pixels, 0 means "abstain".
 
     Attributes:
         class_id: int64 `[batch]`, the soft classifier's class.
-        certified_radius_l2: float32 `[batch]`, inside which class_id provably stays.
-        certified_radius_linf: float32 `[batch]`, the largest l-infinity ball inside that l2 ball.
+        certified_radius_l2: float32 `[batch]`, inside which class_id provably stays, by the proof
+            that proves most.
+        certified_radius_linf: float32 `[batch]`, likewise.
         embedding_margin: float32 `[batch]`, the radius in embedding space, rounding subtracted.
         nearest_cluster: int64 `[batch]`.
         nearest_cluster_radius_l2: float32 `[batch]`, of the nearest-cluster classifier.
         runner_up_class_id: int64 `[batch]`, the class with the second highest log-score.
         squared_distances: float32 `[batch, C*K]`.
         log_scores: float32 `[batch, C]`.
+        proved: by name, what each proof proves by itself.
     """
 
     class_id: Any
@@ -193,6 +213,7 @@ class Certificates(NamedTuple):
     runner_up_class_id: Any
     squared_distances: Any
     log_scores: Any
+    proved: dict[str, Radii]
 
 
 def certify_batch(
@@ -201,10 +222,15 @@ def certify_batch(
     bound: LipschitzBound,
     geometry: ClusterGeometry,
     method: str = "pairwise",
+    search: RadiusSearch | None = BISECTION,
 ) -> tuple[Any, Certificates]:
-    """Embeds and certifies a batch: what the SavedModel serves, and what commands compute.
+    """Embeds and certifies a batch by every proof that applies, and takes the largest radii.
 
-    WARNING: as for `certify_embeddings`.
+    It is what the SavedModel serves and what all commands tell. The norms help each other: an l2
+    ball of radius e lies in the l-infinity ball of radius e, an l-infinity ball of radius
+    r / sqrt(H W C) in the l2 ball of radius r.
+
+    WARNING: as for `certify_embeddings` and `certified_linf`.
 
     Args:
         classifier: with a clustering head; a `certified_classifier`.
@@ -212,6 +238,8 @@ def certify_batch(
         bound: `lipschitz_bound(classifier.embedder)`.
         geometry: `head_geometry(classifier.head)`.
         method: of the nearest-cluster radius.
+        search: for the largest radius by interval bounds, where the network has them; None for
+            the Lipschitz bound alone.
 
     Returns:
         Embeddings `[batch, dim]` and their certificates.
@@ -232,7 +260,19 @@ def certify_batch(
         math.prod(classifier.image_shape),
         method=method,
     )
-    return embeddings, certificates
+    if search is None or not has_interval_bounds(classifier.embedder):
+        return embeddings, certificates
+    radius = _float32_below(interval_radius(classifier.embedder, head, images, search)[1])
+    return embeddings, _improved(certificates, INTERVALS, Radii(radius, radius))
+
+
+def _improved(certificates: Certificates, name: str, radii: Radii) -> Certificates:
+    """With one more proof."""
+    return certificates._replace(
+        certified_radius_l2=ops.maximum(certificates.certified_radius_l2, radii.l2),
+        certified_radius_linf=ops.maximum(certificates.certified_radius_linf, radii.linf),
+        proved={**certificates.proved, name: radii},
+    )
 
 
 def certify_embeddings(
@@ -245,7 +285,7 @@ def certify_embeddings(
     num_pixels: int,
     method: str = "pairwise",
 ) -> Certificates:
-    """Classes and certified radii of a batch of float32 embeddings.
+    """Classes and certified radii of a batch of float32 embeddings, by the Lipschitz bound.
 
     Scores and radii are computed in float64. The rounding errors of the float32 embeddings of the
     image and of one changed by r add up to at most slack + growth * r (see `LipschitzBound`): a
@@ -287,21 +327,28 @@ def certify_embeddings(
         distances, geometry, variance
     )
     agreed = ops.equal(class_id, nearest_class)
+    if nearest == 1:  # one classifier: what is proved of the nearest cluster is proved of it
+        soft_radius = ops.maximum(soft_radius, nearest_radius)
     slack = _slack(embeddings, norms, bound)
     soft_margin = _certified(soft_radius, agreed, slack)
     nearest_margin = _certified(nearest_radius, agreed, slack)
     lipschitz = bound.gain + bound.growth
     log_scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
+    radii = Radii(
+        _float32_below(soft_margin / lipschitz),
+        _float32_below(soft_margin / lipschitz / np.sqrt(num_pixels)),
+    )
     return Certificates(
         class_id=class_id,
-        certified_radius_l2=_float32_below(soft_margin / lipschitz),
-        certified_radius_linf=_float32_below(soft_margin / lipschitz / np.sqrt(num_pixels)),
+        certified_radius_l2=radii.l2,
+        certified_radius_linf=radii.linf,
         embedding_margin=_float32_below(soft_margin),
         nearest_cluster=largest(-distances),
         nearest_cluster_radius_l2=_float32_below(nearest_margin / lipschitz),
         runner_up_class_id=ops.cast(ops.top_k(log_scores, 2)[1][:, 1], "int64"),
         squared_distances=ops.cast(distances, "float32"),
         log_scores=ops.cast(log_scores, "float32"),
+        proved={LIPSCHITZ: radii},
     )
 
 

@@ -1,5 +1,8 @@
 """What `python -m clustr_tf.certify` finds out, writes and prints."""
 
+import math
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,12 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from clustr_tf.certify.images import (
-    Certification,
-    ProvedRadii,
-    certified_accuracy_linf,
-    certify_images,
-)
+from clustr_tf.certify.images import Certification, ProvedRadii, certify_images
 from clustr_tf.certify.radii import all_proofs, certified_classifier
 from clustr_tf.classifier import Classifier
 from clustr_tf.data import Dataset
@@ -21,17 +19,22 @@ from clustr_tf.run.files import write_arrays, write_json
 from clustr_tf.run.provenance import versions
 from clustr_tf.run.workdir import Workdir
 
+_NORMS = {"l2": "l2", "linf": "l-infinity"}
+_COLUMNS = 5  # radii in the table
+_QUANTILE = 0.95  # of the radii, near which the columns end
+
 
 def certify_workdir(
     workdir: Workdir,
     classifier: Classifier,
     dataset: Dataset,
-    radii: tuple[float, ...],
+    radii: Sequence[float] | None = None,
     examples: int | None = None,
     nearest: int | None = None,
     linf_eps: float | None = None,
+    singly: bool = False,
 ) -> None:
-    """Certifies test images by every proof; writes certificates.json and .npz, prints a table.
+    """Certifies test images; writes certificates.json and .npz, prints a table.
 
     The Lipschitz bound joins the model's file, if it is not there yet.
 
@@ -39,11 +42,13 @@ def certify_workdir(
         workdir: of the classifier, where its model and the results lie.
         classifier: the finished model.
         dataset: whose test images are certified.
-        radii: l2 radii in pixels at which certified accuracy is reported.
+        radii: in pixels, at which certified accuracy is reported in both norms; None for five
+            that suit what is proved.
         examples: the first so many test images; None for all.
-        nearest: an L, beside the head's own, for the soft scores of the L nearest clusters.
-        linf_eps: l-infinity radius in pixels at which accuracy is certified by intervals, where
-            the network has interval bounds; None for none.
+        nearest: an L, beside the head's own, for the soft scores of the L nearest clusters; implies
+            `singly`.
+        linf_eps: an l-infinity radius that is reported besides.
+        singly: whether every classifier and proof is made one by one too.
 
     Raises:
         InputError: if the model has no certificate, or `nearest` is no number of its clusters;
@@ -54,117 +59,147 @@ def certify_workdir(
     """
     images, labels = dataset.test_images[:examples], dataset.test_labels[:examples]
     try:
-        result, left_out = _certified(classifier, images, labels, nearest)
+        result, left_out = _certified(classifier, images, labels, nearest, singly)
     except ValueError as error:
         raise InputError(str(error)) from error
+    asked = {
+        "l2": list(radii or chosen_radii(result.best.radii.l2)),
+        "linf": list(radii or chosen_radii(result.best.radii.linf)),
+    }
+    if linf_eps is not None:
+        asked["linf"] = sorted({*asked["linf"], linf_eps})
+    proofs = (result.best, *result.proved, *result.further)
     figures = {
         "model": str(workdir.model),
         "data": f"{dataset.name}, first {len(labels)} test images",
         "examples": len(labels),
-        **_figures(result.main, radii, result.num_pixels),
+        **_figures(result.best, asked),
+        "proved_by": {norm: _shares(result.sources(norm)) for norm in _NORMS},
         **result.bound.figures(),
         "num_pixels": result.num_pixels,
-        "embedding_seconds_per_image": result.embedding_seconds / len(labels),
         "proofs": [
-            {
-                "key": proved.proof.key,
-                "title": proved.proof.title,
-                "classifier": proved.proof.classifier,
-                "method": proved.proof.method,
-                **_figures(proved, radii, result.num_pixels),
-            }
-            for proved in result.proved
+            {"key": proved.key, "title": proved.title, **_figures(proved, asked)}
+            for proved in proofs
         ],
         "left_out": left_out,
         "versions": versions(),
     }
-    if linf_eps is not None:
-        share = certified_accuracy_linf(classifier, images, labels, linf_eps)
-        if share is not None:
-            by_intervals = [{"eps": linf_eps, "accuracy": share}]
-            figures["certified_accuracy_linf_by_intervals"] = by_intervals
     # The arrays first: who finds the figures finds what they are of.
     with workdir.writing():
         workdir.store_bound(result.bound.figures())
-        write_arrays(workdir.root / "certificates.npz", _arrays(result))
+        write_arrays(workdir.root / "certificates.npz", _arrays(result, proofs))
         write_json(workdir.root / "certificates.json", figures)
-    _print(Console(), figures, f"{workdir.root}/certificates.json")
+    rows = figures["proofs"] if singly or nearest else figures["proofs"][:1]
+    _print(Console(), figures, rows, f"{workdir.root}/certificates.json")
 
 
 def _certified(
-    classifier: Classifier, images: np.ndarray, labels: np.ndarray, nearest: int | None
+    classifier: Classifier,
+    images: np.ndarray,
+    labels: np.ndarray,
+    nearest: int | None,
+    singly: bool,
 ) -> tuple[Certification, list[str]]:
-    """The radii by every proof, and a line on each proof that was left out."""
-    classifier = certified_classifier(classifier)
-    head = classifier.head
+    """The radii, and a line on each proof that was left out."""
+    if not (singly or nearest):
+        return certify_images(classifier, images, labels), []
+    head = certified_classifier(classifier).head
     proofs, left_out = all_proofs(
         head.num_clusters, head.clusters_per_class, head.ranked_clusters, nearest
     )
     return certify_images(classifier, images, labels, proofs), left_out
 
 
-def _figures(proved: ProvedRadii, radii: tuple[float, ...], num_pixels: int) -> dict[str, Any]:
+def chosen_radii(radii: np.ndarray) -> list[float]:
+    """Five radii in equal steps, up to where nearly nothing is proved any more.
+
+    Args:
+        radii: `[N]`, as proved.
+
+    Returns:
+        Multiples of a step with one digit; multiples of 0.01 if nothing is proved.
+
+    Example:
+        >>> chosen_radii(np.full(9, 0.21))  # [0.04, 0.08, 0.12, 0.16, 0.2]
+    """
+    end = float(np.quantile(radii, _QUANTILE)) / _COLUMNS
+    if end <= 0:
+        end = 0.01
+    power = math.floor(math.log10(end))
+    digit = math.floor(end / 10.0**power)
+    return [float(f"{count * digit}e{power}") for count in range(1, _COLUMNS + 1)]
+
+
+def _figures(proved: ProvedRadii, asked: dict[str, list[float]]) -> dict[str, Any]:
     """One classifier and proof in figures."""
-    radius = proved.radius_l2.astype(np.float64)
-    return {
-        "clean_accuracy": float(np.mean(proved.correct)),
-        "certified_accuracy_l2": [
-            {"radius": at, "accuracy": proved.certified_accuracy(at)} for at in radii
-        ],
-        "mean_radius_l2": float(np.mean(radius)),
-        "median_radius_l2": float(np.median(radius)),
-        "largest_radius_l2": float(np.max(radius)),
-        "median_radius_linf_by_norm_equivalence": float(np.median(radius) / np.sqrt(num_pixels)),
-        "abstentions": proved.abstentions,
-        "seconds_per_image": proved.seconds / len(radius),
-    }
+    figures: dict[str, Any] = {"clean_accuracy": float(np.mean(proved.correct))}
+    for norm, at in asked.items():
+        radius = getattr(proved.radii, norm).astype(np.float64)
+        figures[f"certified_accuracy_{norm}"] = [
+            {"radius": each, "accuracy": proved.certified_accuracy(each, norm)} for each in at
+        ]
+        figures[f"mean_radius_{norm}"] = float(np.mean(radius))
+        figures[f"median_radius_{norm}"] = float(np.median(radius))
+        figures[f"largest_radius_{norm}"] = float(np.max(radius))
+    figures["abstentions"] = proved.abstentions
+    figures["seconds_per_image"] = proved.seconds / len(proved.labels)
+    return figures
 
 
-def _arrays(result: Certification) -> dict[str, np.ndarray]:
-    main = result.main
-    shrunk = main.radius_l2.astype(np.float64) / np.sqrt(result.num_pixels)
-    arrays = {
-        "labels": main.labels,
-        "predictions": main.predictions,
-        "radius_l2": main.radius_l2,
-        # Rounded towards zero, as a radius is.
-        "radius_linf": np.nextafter(shrunk.astype(np.float32), np.float32(0)),
-    }
-    for proved in result.proved:
-        arrays[f"predictions_{proved.proof.key}"] = proved.predictions
-        arrays[f"radius_l2_{proved.proof.key}"] = proved.radius_l2
+def _shares(sources: np.ndarray) -> dict[str, float]:
+    """The share of images by each proof, the largest first."""
+    return {str(name): count / len(sources) for name, count in Counter(sources).most_common()}
+
+
+def _arrays(result: Certification, proofs: Sequence[ProvedRadii]) -> dict[str, np.ndarray]:
+    best = result.best
+    arrays = {"labels": best.labels, "predictions": best.predictions}
+    for norm in _NORMS:
+        arrays[f"radius_{norm}"] = getattr(best.radii, norm)
+        arrays[f"proof_{norm}"] = result.sources(norm)
+    for proved in proofs:
+        arrays[f"predictions_{proved.key}"] = proved.predictions
+        for norm in _NORMS:
+            arrays[f"radius_{norm}_{proved.key}"] = getattr(proved.radii, norm)
     return arrays
 
 
-def _print(console: Console, figures: dict[str, Any], file: str) -> None:
-    console.print(f"{figures['data']}: proved for every change inside the l2 ball (pixels)")
-    at = [f"at\n{entry['radius']:.4g}" for entry in figures["certified_accuracy_l2"]]
-    # Narrow enough for 80 columns with three radii.
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("classifier,\nproof", no_wrap=True)
-    for column in ("clean", *at, "mean\nradius", "median\nradius", "no\nradius", "ms an\nimage"):
-        table.add_column(column, justify="right", no_wrap=True)
-    for proof in figures["proofs"]:
-        accuracies = [entry["accuracy"] for entry in proof["certified_accuracy_l2"]]
-        table.add_row(
-            f"{proof['classifier']},\n{proof['method']}",
-            *(f"{share:.1%}" for share in (proof["clean_accuracy"], *accuracies)),
-            *(f"{proof[f'{name}_radius_l2']:.3g}" for name in ("mean", "median")),
-            f"{proof['abstentions']:.1%}",
-            f"{1e3 * proof['seconds_per_image']:.2g}",
-        )
-    console.print(table)
-    for entry in figures.get("certified_accuracy_linf_by_intervals", []):
-        console.print(
-            f"l-infinity, eps {entry['eps']:.4g}: {entry['accuracy']:.2%} certified by intervals"
-        )
-    for line in figures["left_out"]:
-        console.print(f"left out: {line}", highlight=False, soft_wrap=True)
-    linf = figures["median_radius_linf_by_norm_equivalence"]
+def _print(
+    console: Console, figures: dict[str, Any], rows: Sequence[dict[str, Any]], file: str
+) -> None:
     console.print(
-        f"Lipschitz bound {figures['lipschitz_bound']:.4g}; l-infinity by norm equivalence only "
-        f"(radius / sqrt({figures['num_pixels']})): median {linf:.3g}. The embedding, once for "
-        f"all, took {1e3 * figures['embedding_seconds_per_image']:.3g} ms an image; see {file}",
-        soft_wrap=True,
+        f"{figures['data']}: certified accuracy, the share that is right and provably stays "
+        "right for every change of the pixels (in [0, 1]) up to a radius",
         highlight=False,
     )
+    for norm, name in _NORMS.items():
+        console.print(_table(rows, norm, name))
+    for norm, name in _NORMS.items():
+        shares = [f"{source} {share:.1%}" for source, share in figures["proved_by"][norm].items()]
+        console.print(f"{name} radii are proved by: {', '.join(shares)}", highlight=False)
+    for line in figures["left_out"]:
+        console.print(f"left out: {line}", highlight=False)
+    console.print(
+        f"Lipschitz bound {figures['lipschitz_bound']:.4g}, "
+        f"{1e3 * figures['seconds_per_image']:.3g} ms an image; see {file}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def _table(rows: Sequence[dict[str, Any]], norm: str, name: str) -> Table:
+    """Of the first radii alone, as they fit 80 columns; the file has all."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(f"{name}\nradius", no_wrap=True)
+    at = [entry["radius"] for entry in rows[0][f"certified_accuracy_{norm}"]][: _COLUMNS + 1]
+    for column in ("0", *(f"{radius:.3g}" for radius in at), "median\nradius"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for proof in rows:
+        accuracies = [entry["accuracy"] for entry in proof[f"certified_accuracy_{norm}"]]
+        table.add_row(
+            proof["title"].replace(", ", ",\n"),
+            *(f"{share:.1%}" for share in (proof["clean_accuracy"], *accuracies[: len(at)])),
+            f"{proof[f'median_radius_{norm}']:.3g}",
+        )
+    return table

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from clustr_tf.certify.l2.lipschitz import lipschitz_bound
+from clustr_tf.certify.linf.search import SEARCHES
 from clustr_tf.certify.radii import certified_classifier, certify_batch, head_geometry
 from clustr_tf.classifier import Classifier
 from clustr_tf.data.pixels import to_pixels
@@ -21,16 +22,23 @@ class Model:
 
     Args:
         classifier: of the workdir.
+        options: what it was exported with.
 
     Raises:
         ValueError: if it has no certificate.
     """
 
-    def __init__(self, classifier: Classifier):
-        self._classifier = certified_classifier(classifier)
-        self._bound = lipschitz_bound(self._classifier.embedder)
-        self._geometry = head_geometry(self._classifier.head)
-        self.image_shape = self._classifier.image_shape
+    def __init__(self, classifier: Classifier, options: ServingOptions = DEFAULTS):
+        classifier = certified_classifier(classifier)
+        bound, geometry = lipschitz_bound(classifier.embedder), head_geometry(classifier.head)
+        self._certify = tf.function(
+            lambda images: certify_batch(
+                classifier, images, bound, geometry, search=SEARCHES[options.linf]
+            ),
+            autograph=False,
+            reduce_retracing=True,
+        )
+        self.image_shape = classifier.image_shape
 
     def images(self, count: int) -> np.ndarray:
         """Random 8-bit images, float32 `[count, H, W, C]` in [0, 1]."""
@@ -55,10 +63,10 @@ class Model:
 
     def answers(self, images: np.ndarray) -> Arrays:
         """Every output of every signature, for radii of 0."""
-        embeddings, found = certify_batch(self._classifier, images, self._bound, self._geometry)
+        embeddings, found = self._certify(tf.constant(images))
         named: dict[str, Any] = found._asdict()
         log_scores = named.pop("log_scores")
-        del named["nearest_cluster_radius_l2"]
+        del named["nearest_cluster_radius_l2"], named["proved"]
         named["probabilities"] = tf.nn.softmax(log_scores)
         named["embeddings"] = tf.cast(embeddings, tf.float32)
         named["is_certified"] = found.certified_radius_l2 > 0
@@ -122,9 +130,11 @@ def checks_of(
                 partial(server.answers, signature, inputs, wanted),
             )
     yield Check("serving_bytes: JPEG", server.takes_jpeg)
-    yield Check(
-        "certify: certified up to half the proved radius and not beyond it", server.compares_radii
-    )
+    for signature, norm in (("certify", "l2"), ("certify_linf", "linf")):
+        yield Check(
+            f"{signature}: certified up to half the proved radius and not beyond it",
+            partial(server.compares_radii, signature, norm),
+        )
     for name, signature, inputs in _bad_batches(model, server.typed):
         yield Check(f"{signature}: refuses {name}", partial(server.refuses, signature, inputs))
     for name, signature, inputs in _bad_rows(model, options.max_image_bytes):
@@ -170,14 +180,14 @@ class _Server:
         files, images = self._model.photographs(3)
         self.answers("serving_bytes", {"image_bytes": files}, self._model.answers(images))
 
-    def compares_radii(self) -> None:
+    def compares_radii(self, signature: str, norm: str) -> None:
         images = self._model.images(4)
         wanted = self._model.answers(images)
-        proved = wanted["certified_radius_l2"].astype(np.float32)
+        proved = wanted[f"certified_radius_{norm}"].astype(np.float32)
         within = np.array([True, False, True, False])
         asked = np.where(within, proved / 2, 2 * proved + 1e-6).astype(np.float32)
         wanted["is_certified"] = within & (proved > 0)
-        self.answers("certify", {"images": images, "radius_l2": asked}, wanted)
+        self.answers(signature, {"images": images, f"radius_{norm}": asked}, wanted)
 
     def refuses(self, signature: str, inputs: Arrays, statuses: tuple[str, ...] = _REFUSED) -> None:
         try:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from typing import Any
 
 import keras
@@ -10,15 +9,13 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from clustr_tf.certify.l2.lipschitz import LipschitzBound
+from clustr_tf.certify.report import chosen_radii
 from clustr_tf.classifier import Classifier
 from clustr_tf.evaluate.report import Evaluation, read_certificates, read_evaluation
 from clustr_tf.run.errors import InputError
 from clustr_tf.run.provenance import versions
 from clustr_tf.run.workdir import Workdir
 from clustr_tf.serve.options import ServingOptions
-
-# l2 in pixels: the usual ones of CIFAR-10, and two for images that are easier.
-_RADII = (36 / 255, 72 / 255, 108 / 255, 0.5, 1.0)
 
 
 def model_card(
@@ -55,11 +52,11 @@ def model_card(
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, of the run's own files
     )
+    certificate = next(iter(read_certificates(workdir.root)), None)
     told = {
         "name": name,
         "config": workdir.config_values(),
         "image_shape": classifier.image_shape,
-        "num_pixels": math.prod(classifier.image_shape),
         "num_classes": classifier.head.num_classes,
         "parameters": f"{classifier.count_params():,}",
         "weights_sha256": weights_sha256(classifier),
@@ -68,8 +65,10 @@ def model_card(
         "summary": _summary(workdir),
         "evaluation": _evaluation(workdir),
         "bound": bound,
-        "certificate": next(iter(read_certificates(workdir.root)), None),
-        "radii": _RADII,
+        "certificate": certificate,
+        "radii": {norm: chosen_radii(radii) for norm, radii in certificate.radii.items()}
+        if certificate
+        else {},
     }
     try:
         return environment.get_template("MODEL_CARD.md").render(told)

@@ -18,6 +18,7 @@ _PREDICTIONS = {
 INPUTS = {
     "serving_default": _IMAGES,
     "certify": {**_IMAGES, "radius_l2": "float32"},
+    "certify_linf": {**_IMAGES, "radius_linf": "float32"},
     "embed": _IMAGES,
     "serving_bytes": {"image_bytes": "string"},
 }
@@ -32,11 +33,17 @@ OUTPUTS = {
         "runner_up_class_id": "int64",
         "is_certified": "bool",
     },
+    "certify_linf": {
+        "class_id": "int64",
+        "certified_radius_linf": "float32",
+        "is_certified": "bool",
+    },
     "embed": {"embeddings": "float32", "nearest_cluster": "int64", "squared_distances": "float32"},
     "serving_bytes": _PREDICTIONS,
 }
 ON_INVALID = ("refuse", "flag")
 RESIZE = ("exact", "bilinear")
+LINF = ("bisection", "grid", "off")
 MOST_IMAGE_BYTES = 2**30
 
 
@@ -52,6 +59,10 @@ class ServingOptions:
             resizes them (with antialiasing, as `tf.image.resize`), up to 2^22 pixels each.
             WARNING: certified radii are then about the resized image, not about the file's pixels.
         max_image_bytes: the longest encoded image that is decoded.
+        linf: how the largest radius by interval bounds is sought, where the network has them.
+            "bisection": 15 passes of the bounds through the network, the radii of `certify`;
+            "grid": 4 passes, radii lower by up to a factor of sqrt(2), none below 0.0055;
+            "off": no pass, the Lipschitz bound alone.
 
     Raises:
         ValueError: if one is not as above.
@@ -63,10 +74,12 @@ class ServingOptions:
     on_invalid: str = "refuse"
     resize: str = "exact"
     max_image_bytes: int = 2**20
+    linf: str = "bisection"
 
     def __post_init__(self) -> None:
         check_one_of(self, ON_INVALID, "on_invalid")
         check_one_of(self, RESIZE, "resize")
+        check_one_of(self, LINF, "linf")
         check(
             self,
             f"1 to {MOST_IMAGE_BYTES}",
@@ -92,7 +105,11 @@ def good_inputs(images: np.ndarray, image_bytes: Any) -> dict[str, dict[str, Any
         >>> good_inputs(images, [png])["embed"]["images"] is images  # True
     """
     radii = np.zeros(len(images), np.float32)
-    given = {"images": images, "image_bytes": image_bytes, "radius_l2": radii}
+    given = {
+        "images": images,
+        "image_bytes": image_bytes,
+        **dict.fromkeys(("radius_l2", "radius_linf"), radii),
+    }
     return {
         signature: {name: given[name] for name in inputs} for signature, inputs in INPUTS.items()
     }

@@ -1,4 +1,4 @@
-"""What an exported classifier answers: the four signatures."""
+"""What an exported classifier answers: the signatures."""
 
 from functools import partial
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from clustr_tf.certify.l2.lipschitz import LipschitzBound
+from clustr_tf.certify.linf.search import SEARCHES
 from clustr_tf.certify.radii import certified_classifier, certify_batch, head_geometry
 from clustr_tf.classifier import Classifier
 from clustr_tf.serve.decoding import decode_images
@@ -30,9 +31,9 @@ class ServingModule(tf.Module):
     -1 as its class and clusters and 0 everywhere else. Batches of another shape and empty ones
     are always refused.
 
-    WARNING: a radius holds for l2 (and by norm equivalence l-infinity) changes of the pixels, as
-    far as `bound` is a proved bound of this very network computing in float32. A server on a GPU
-    computes in TensorFloat-32 unless it is started with NVIDIA_TF32_OVERRIDE=0.
+    WARNING: a radius holds for changes of the pixels in its norm, as far as `bound` is a proved
+    bound of this very network computing in float32. A server on a GPU computes in TensorFloat-32
+    unless it is started with NVIDIA_TF32_OVERRIDE=0.
 
     Args:
         classifier: with a `ClusteringHead` and images of 1 or 3 channels; what answers is its
@@ -61,7 +62,10 @@ class ServingModule(tf.Module):
         self._image_shape = classifier.image_shape
         self._options = options
         geometry = head_geometry(classifier.head)
-        self._certify = partial(certify_batch, classifier, bound=bound, geometry=geometry)
+        search = SEARCHES[options.linf]
+        self._certify = partial(
+            certify_batch, classifier, bound=bound, geometry=geometry, search=search
+        )
 
     def serving_default(self, images: tf.Tensor) -> Outputs:
         """Classes, probabilities and certified radii.
@@ -99,12 +103,7 @@ class ServingModule(tf.Module):
             `[batch]`. An image is certified if a radius above 0 is proved that is no smaller than
             the one asked for; asking for 0 asks whether anything is proved at all.
         """
-        images, valid = self._admitted(images)
-        if self._options.on_invalid == "flag":
-            asked = counted_radii(radius_l2, images)
-            valid &= valid_radii(asked)
-        else:
-            asked = checked_radii(radius_l2, images)
+        images, asked, valid = self._asked(images, radius_l2)
         _, certificates = self._certify(images)
         proved = certificates.certified_radius_l2
         outputs = {
@@ -114,6 +113,27 @@ class ServingModule(tf.Module):
             "embedding_margin": certificates.embedding_margin,
             "nearest_cluster": certificates.nearest_cluster,
             "runner_up_class_id": certificates.runner_up_class_id,
+            "is_certified": (proved > 0) & (proved >= asked),
+        }
+        return self._flagged(outputs, valid)
+
+    def certify_linf(self, images: tf.Tensor, radius_linf: tf.Tensor) -> Outputs:
+        """`certify` in l-infinity.
+
+        Args:
+            images: float32 `[batch, H, W, C]` in [0, 1].
+            radius_linf: float32 `[batch]`, l-infinity in pixels, at least 0.
+
+        Returns:
+            `class_id` int64, `certified_radius_linf` float32 and `is_certified` bool, all
+            `[batch]`.
+        """
+        images, asked, valid = self._asked(images, radius_linf)
+        _, certificates = self._certify(images)
+        proved = certificates.certified_radius_linf
+        outputs = {
+            "class_id": certificates.class_id,
+            "certified_radius_linf": proved,
             "is_certified": (proved > 0) & (proved >= asked),
         }
         return self._flagged(outputs, valid)
@@ -155,6 +175,14 @@ class ServingModule(tf.Module):
         images = checked_images(images, self._image_shape)
         return images, tf.fill(tf.shape(images)[:1], True)
 
+    def _asked(self, images: tf.Tensor, radii: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Images and radii that can be answered, and which rows were sent like that."""
+        images, valid = self._admitted(images)
+        if self._options.on_invalid == "flag":
+            asked = counted_radii(radii, images)
+            return images, asked, valid & valid_radii(asked)
+        return images, checked_radii(radii, images), valid
+
     def _flagged(self, outputs: Outputs, valid: tf.Tensor) -> Outputs:
         """The outputs, of which bad rows say nothing."""
         if self._options.on_invalid == "refuse":
@@ -170,11 +198,14 @@ class ServingModule(tf.Module):
     def signature_functions(self) -> dict[str, Any]:
         """The signatures by name, each traced once for batches of any size."""
         images = tf.TensorSpec((None, *self._image_shape), tf.float32, "images")
-        radii = tf.TensorSpec((None,), tf.float32, "radius_l2")
+        radii = {
+            norm: tf.TensorSpec((None,), tf.float32, f"radius_{norm}") for norm in ("l2", "linf")
+        }
         image_bytes = tf.TensorSpec((None,), tf.string, "image_bytes")
         inputs = {
             self.serving_default: [images],
-            self.certify: [images, radii],
+            self.certify: [images, radii["l2"]],
+            self.certify_linf: [images, radii["linf"]],
             self.embed: [images],
             self.serving_bytes: [image_bytes],
         }

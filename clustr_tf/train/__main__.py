@@ -149,7 +149,7 @@ def _draw(
     board = TensorBoard(workdir.tensorboard, experiment.values)
     board.write_projector(embeddings, labels, dataset.class_names)
     if certification:
-        board.log_radii(certification.main.radius_l2, experiment.training.epochs)
+        board.log_radii(certification.best.radii._asdict(), experiment.training.epochs)
     board.close()
 
 
@@ -164,12 +164,15 @@ def _print_summary(
     table = Table(show_header=False)
     table.add_row("clean accuracy", f"{summary['test/accuracy']:.2%}")
     table.add_row("PGD accuracy", f"{summary['test/pgd_accuracy']:.2%} ({summary['attack']})")
-    radius = summary.get("test/median_certified_radius_l2")
-    if radius is not None:
+    certified = "test/median_certified_radius_l2" in summary
+    if certified:
+        attack = experiment.evaluation.attack
+        proved = summary[f"test/certified_accuracy_{attack.norm}"]
+        table.add_row("proved accuracy", f"{proved:.2%} ({attack.norm} {attack.eps:.4g})")
         table.add_row(
-            "median certified radius",
-            f"{radius:.3g} (l2, pixels; proved, with a Lipschitz bound of "
-            f"{summary['lipschitz_bound']:.3g})",
+            "median proved radius",
+            f"{summary['test/median_certified_radius_linf']:.3g} (l-infinity), "
+            f"{summary['test/median_certified_radius_l2']:.3g} (l2), in pixels",
         )
     table.add_row("seconds", f"{summary['seconds']:.0f}")
     console.print(table)
@@ -180,7 +183,7 @@ def _print_summary(
         highlight=False,
     )
     commands = [f"python -m clustr_tf.evaluate --workdir={root}"]
-    if radius is not None:
+    if certified:
         commands += [
             f"python -m clustr_tf.certify --workdir={root}",
             f"python -m export.savedmodel --workdir={root} --output=models/clustr",

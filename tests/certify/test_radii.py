@@ -41,7 +41,11 @@ def certify(embeddings, centroids=LINE, clusters=1, bound=None, norms=None, **op
         **{"variance": 1.0, "nearest": None, "num_pixels": 4, **options},
         bound=bound or LipschitzBound(1.0, 0.0, (0.0, 0.0)),
     )
-    return {name: keras.ops.convert_to_numpy(value) for name, value in result._asdict().items()}
+    found = result._asdict()
+    (own,) = found.pop("proved").values()
+    assert own.l2 is result.certified_radius_l2
+    assert own.linf is result.certified_radius_linf
+    return {name: keras.ops.convert_to_numpy(value) for name, value in found.items()}
 
 
 def draw(seed, count=200):
@@ -229,8 +233,11 @@ def test_traces_for_batches_of_any_size():
         norms = np.ones((count, 1))
         eager = certify_embeddings(embeddings, norms, geometry, 0.5, 3, bound, 64, method="exact")
         graph = traced(embeddings, norms)
-        for name, values in eager._asdict().items():
-            np.testing.assert_allclose(graph[name], values, rtol=1e-6)
+        tf.nest.map_structure(
+            lambda traced, values: np.testing.assert_allclose(traced, values, rtol=1e-6),
+            graph,
+            eager._asdict(),
+        )
 
 
 @pytest.mark.parametrize("nearest", [None, 2])

@@ -133,7 +133,7 @@ def test_the_values_are_read_back():
         values = experiment.values
         assert json.loads(json.dumps(values)) == values
         assert read_experiment(values) == experiment
-        assert values["method"]["name"] == {"default": "clustr_at", "plain": "clustr"}[variant]
+        assert values["method"]["name"] == {"default": "clustr_ibp", "plain": "clustr"}[variant]
 
 
 def test_a_method_of_another_name_takes_what_both_have():

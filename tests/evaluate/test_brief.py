@@ -16,8 +16,13 @@ def test_figures_name_the_split_that_they_are_of(classifier, digits, plan):
     assert figures["examples"] == 50
     assert figures["test/accuracy"] == np.mean(distances.argmin(axis=1) == labels)
     assert 0 < figures["test/pgd_accuracy"] < figures["test/accuracy"]
-    radii = evaluation.certification.main.radius_l2
+    best = evaluation.certification.best
+    radii = best.radii.l2
     assert figures["test/median_certified_radius_l2"] == pytest.approx(np.median(radii))
+    linf = best.radii.linf
+    assert figures["test/median_certified_radius_linf"] == pytest.approx(np.median(linf))
+    proved = np.mean(best.correct & (linf.astype(float) >= plan.attack.eps))
+    assert figures["test/certified_accuracy_linf"] == proved
     assert figures["test/abstentions"] == np.mean(radii == 0)
     assert figures["lipschitz_bound"] == pytest.approx(1, rel=1e-3)
 

@@ -211,7 +211,7 @@ def certified_classifier():
 def test_no_attack_breaks_an_example_inside_its_certified_radius(certified_classifier, tmp_path):
     images = np.random.default_rng(3).integers(100, 156, (40, *SHAPE)).astype(np.uint8)
     labels = np.argmax(certified_classifier(images.astype(np.float32) / 255), axis=1)
-    radii = certify_images(certified_classifier, images, labels).main.radius_l2
+    radii = certify_images(certified_classifier, images, labels).best.radii.l2
     assert np.median(radii) > 0.01
     target = target_of(certified_classifier, plan_of("l2", 0.1))
     examples = examples_of(target, labels, tmp_path, images)

@@ -107,7 +107,13 @@ def expected(classifier, bound, images):
 
 def test_needs_neither_python_s_tensorflow_nor_our_code(version):
     with CApiProcess(version) as process:
-        assert process.signatures == ["certify", "embed", "serving_bytes", "serving_default"]
+        assert process.signatures == [
+            "certify",
+            "certify_linf",
+            "embed",
+            "serving_bytes",
+            "serving_default",
+        ]
     assert process.unwanted == []
 
 
@@ -116,6 +122,7 @@ def test_answers_are_those_of_the_model(server, classifier, expected, images, ba
     """Of the Keras model's embeddings: whole numbers equal, the rest up to float32 rounding."""
     radii = np.zeros(batch, np.float32)
     answer = {
+        **server.ask("certify_linf", {"images": images[:batch], "radius_linf": radii}),
         **server.ask("certify", {"images": images[:batch], "radius_l2": radii}),
         **server.ask("serving_default", {"images": images[:batch]}),
         **server.ask("embed", {"images": images[:batch]}),

@@ -130,7 +130,8 @@ def always_certified(signature, inputs, ask):
     """Right where nothing is asked for."""
     answer = ask(signature, inputs)
     if "is_certified" in answer:
-        answer["is_certified"] = answer["certified_radius_l2"] > 0
+        norm = "linf" if signature == "certify_linf" else "l2"
+        answer["is_certified"] = answer[f"certified_radius_{norm}"] > 0
     return answer
 
 
@@ -158,7 +159,7 @@ def png_alone(signature, inputs, ask):
 
 ANSWERS = {
     f"{signature}, batch {batch}: the model's answers"
-    for signature in ("serving_default", "certify", "embed", "serving_bytes")
+    for signature in ("serving_default", "certify", "certify_linf", "embed", "serving_bytes")
     for batch in (1, 3, 64)
 }
 
@@ -172,7 +173,13 @@ ANSWERS = {
         (doubles, ANSWERS),
         (larger_radii, {"serving_default, batch 64: the model's answers"}),
         (no_numbers, ANSWERS),
-        (always_certified, {"certify: certified up to half the proved radius and not beyond it"}),
+        (
+            always_certified,
+            {
+                f"{signature}: certified up to half the proved radius and not beyond it"
+                for signature in ("certify", "certify_linf")
+            },
+        ),
         (clipped, {f"embed: refuses {name}" for name in ("NaN", "infinity", "a pixel above 1")}),
         (clipped, {"certify: refuses NaN", "serving_default: refuses float64"}),
         (any_length, {"serving_bytes: refuses a PNG of 1048577 bytes"}),

@@ -51,8 +51,8 @@ def certification(learned):
 
 def test_a_few_epochs_certify_what_an_ordinary_network_never_does(learned, certification):
     """The radius of a plain digits model is about 0.003 pixels (README)."""
-    assert np.mean(certification.main.correct) > 0.85
-    assert certification.main.certified_accuracy(0.25) > 0.6
+    assert np.mean(certification.best.correct) > 0.85
+    assert certification.best.certified_accuracy(0.25) > 0.6
     bound = certification.bound
     assert 0.5 < bound.gain <= 1 + 1e-7
     assert max(bound.slack) + bound.growth < 1e-9
@@ -66,7 +66,7 @@ def test_the_certified_accuracy_of_every_epoch_is_that_of_the_held_out_images(le
     held_out = certify_images(classifier, dataset.validation_images, dataset.validation_labels)
     # The watch takes the bound to be 1; the proved one is at most as large.
     assert float(rows[-1]["validation/certified_accuracy"]) == pytest.approx(
-        held_out.main.certified_accuracy(0.5), abs=2 / 137
+        held_out.best.certified_accuracy(0.5), abs=2 / 137
     )
     assert float(rows[-1]["learning_rate"]) == pytest.approx(5e-3 * (1 + np.cos(np.pi * 5 / 6)) / 2)
 
@@ -77,12 +77,10 @@ def test_no_attack_inside_a_certified_radius_changes_the_class(learned, certific
     served = certified_classifier(classifier)
     attack = CompiledPGD(served, dataset.image_shape, "l2", "margin")
     pixels = to_pixels(dataset.test_images)[:60]
-    classes = certification.main.predictions[:60]
+    classes = certification.best.predictions[:60]
     broken = {1.0: 0, 3.0: 0}
     for factor in broken:
-        for image, label, radius in zip(
-            pixels, classes, certification.main.radius_l2, strict=False
-        ):
+        for image, label, radius in zip(pixels, classes, certification.best.radii.l2, strict=False):
             # Pixels are rounded to float32: a thousandth keeps the change inside the ball.
             eps = 0.999 * factor * float(radius)
             found = attack(
@@ -100,9 +98,9 @@ def test_the_served_model_is_the_certified_one(learned, certification, tmp_path)
     version = export_savedmodel(served, tmp_path / "models", lipschitz_bound(served.embedder))
     serve = tf.saved_model.load(str(version)).signatures["serving_default"]
     answer = serve(images=tf.constant(to_pixels(dataset.test_images[:50])))
-    np.testing.assert_array_equal(answer["class_id"], certification.main.predictions[:50])
+    np.testing.assert_array_equal(answer["class_id"], certification.best.predictions[:50])
     radii = answer["certified_radius_l2"].numpy()
-    np.testing.assert_allclose(radii, certification.main.radius_l2[:50], rtol=1e-6)
+    np.testing.assert_allclose(radii, certification.best.radii.l2[:50], rtol=1e-6)
     # The trained network in float32 says the same, but where two classes are as likely.
     np.testing.assert_array_equal(
         np.argmax(classifier(to_pixels(dataset.test_images[:50])), axis=1), answer["class_id"]

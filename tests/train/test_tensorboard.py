@@ -54,7 +54,7 @@ def test_hyper_parameters_have_dotted_names(board, tmp_path):
 
 def test_the_projector_finds_embeddings_and_classes(board, tmp_path):
     board.write_projector(np.array([[0.5, 1.0], [2.0, 3.0]]), np.array([1, 0]), ("cat", "dog"))
-    board.log_radii(np.array([0.1, 0.2]), epoch=40)
+    board.log_radii({"l2": np.array([0.1, 0.2])}, epoch=40)
     board.close()
     config = (tmp_path / "projector_config.pbtxt").read_text()
     assert 'tensor_path: "embeddings.tsv"' in config

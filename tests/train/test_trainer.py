@@ -97,15 +97,15 @@ def test_no_attack_inside_a_certified_radius_breaks_a_trained_model(plain, datas
     """l2 PGD of 40 steps on both losses, each image with its own radius."""
     classifier = plain[0]
     images, labels = dataset.test_images, dataset.test_labels
-    certification = certify_images(classifier, images, labels).main
-    certified = np.flatnonzero(certification.radius_l2 > 0)
+    certification = certify_images(classifier, images, labels).best
+    certified = np.flatnonzero(certification.radii.l2 > 0)
     assert len(certified) > 0.9 * len(labels)
     pixels = to_pixels(images)
     inside = 0
     for loss in ("ce", "margin"):
         attack = CompiledPGD(classifier, dataset.image_shape, "l2", loss)
         for index in certified[::3]:
-            radius = float(certification.radius_l2[index])
+            radius = float(certification.radii.l2[index])
             image = pixels[index : index + 1]
             target = certification.predictions[index : index + 1]
             # Pixels are rounded to float32: a hundredth keeps the change inside the ball.
@@ -118,7 +118,7 @@ def test_no_attack_inside_a_certified_radius_breaks_a_trained_model(plain, datas
     # The attack is a real one: with 300 times the radius it breaks images.
     broken = 0
     for index in certified[::12]:
-        radius = 300 * float(certification.radius_l2[index])
+        radius = 300 * float(certification.radii.l2[index])
         image = pixels[index : index + 1]
         found = attack(
             image,

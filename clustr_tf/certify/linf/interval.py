@@ -13,6 +13,7 @@ from clustr_tf.certify.linf.head import (
     soft_score_margins,
     worst_differences,
 )
+from clustr_tf.certify.linf.search import BISECTION, RadiusSearch, largest_proved
 from clustr_tf.layers.clustering_head import ClusteringHead, class_log_scores
 from clustr_tf.layers.distances import squared_distances
 
@@ -221,14 +222,10 @@ def interval_radius(
     network: keras.Model,
     head: ClusteringHead,
     images: Any,
-    largest: float = 1.0,
-    halvings: int = 16,
+    search: RadiusSearch = BISECTION,
     nearest_cluster: bool = False,
 ) -> tuple[Any, Any]:
-    """The largest l-infinity radius that `certified_linf` proves, by bisection for each image.
-
-    A larger eps has larger boxes, so that what is proved for it is proved for a smaller one too.
-    The radius itself was tested: it is sound whatever the bisection does.
+    """The largest l-infinity radius that `certified_linf` proves, searched for each image.
 
     WARNING: as `certified_linf`.
 
@@ -236,9 +233,7 @@ def interval_radius(
         network: as for `certified_linf`.
         head: likewise.
         images: likewise.
-        largest: the radius is sought below it.
-        halvings: how many radii are tested; the radius is too small by at most
-            `largest / 2**halvings`.
+        search: which radii are tested; see `largest_proved`.
         nearest_cluster: whether of the nearest-cluster classifier instead of the soft scores.
 
     Returns:
@@ -246,21 +241,16 @@ def interval_radius(
         nothing is proved.
 
     Raises:
-        ValueError: as `certified_linf`, or if `largest` or `halvings` is not positive.
+        ValueError: as `certified_linf`.
 
     Example:
         >>> class_id, radius = interval_radius(classifier.embedder, classifier.head, images)
     """
-    if not (largest > 0 and halvings >= 1):
-        raise ValueError(
-            f"largest must be above 0 and halvings at least 1. Received: {largest}, {halvings}"
-        )
     images = ops.convert_to_tensor(images, dtype="float32")
-    radius = ops.zeros_like(images[:, 0, 0, 0], dtype="float64")
-    step, class_id = largest, None
-    for _ in range(halvings):
-        step /= 2
-        found = certified_linf(network, head, images, radius + step)
-        certified = found.nearest_cluster_certified if nearest_cluster else found.certified
-        class_id, radius = found.class_id, ops.where(certified, radius + step, radius)
-    return class_id, radius
+
+    def proved(eps: Any) -> Any:
+        found = certified_linf(network, head, images, eps)
+        return found.nearest_cluster_certified if nearest_cluster else found.certified
+
+    class_id = certified_linf(network, head, images, 0.0).class_id
+    return class_id, largest_proved(proved, ops.shape(images)[0], search)

@@ -38,12 +38,13 @@ def accuracy_chart(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def certified_chart(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Certified accuracy against l2 radius, of every classifier and proof."""
+    """Certified accuracy against radius, of every classifier and proof."""
     if not evaluation.certificates:
         return None
-    figure = _empty_chart(f"{norm_name('l2')} radius (pixels in [0, 1])")
+    norm = evaluation.figures["norm"]
+    figure = _empty_chart(f"{norm_name(norm)} radius (pixels in [0, 1])")
     for index, certificate in enumerate(evaluation.certificates):
-        _add_proof(figure, certificate.title, certificate.curve("l2"), index)
+        _add_proof(figure, certificate.title, certificate.curve(norm), index)
     return _values(figure)
 
 

@@ -22,35 +22,35 @@ from clustr_tf.evaluate.results import measured
 from clustr_tf.run.errors import InputError, first_line
 
 _STEPS = 33  # of a curve: quantiles of the radii
-_KINDS = ("predictions", "radius_l2")
+_NORMS = ("l2", "linf")
+_KINDS = ("predictions", *(f"radius_{norm}" for norm in _NORMS))
 # What a damaged file ends with.
 _DAMAGE = (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """The certified radii of one classifier by one proof.
+    """The certified radii of one classifier by one proof, or by the best of them.
 
     Attributes:
         title: which classifier, and which proof.
-        radii: float64 `[N]` l2 in pixels, 0 where the image is misclassified or nothing is proved.
-        num_pixels: H * W * C.
+        radii: by norm, float64 `[N]` in pixels; 0 where the image is misclassified or nothing is
+            proved.
         clean_accuracy: of this classifier, on all images that were certified.
-        mean_radius: l2 in pixels, likewise.
+        median_radius: by norm, likewise.
         abstentions: share of images without a radius, likewise.
-        seconds: for one image, without the embedding.
+        seconds: for one image.
     """
 
     title: str
-    radii: np.ndarray
-    num_pixels: int
+    radii: Mapping[str, np.ndarray]
     clean_accuracy: float
-    mean_radius: float
+    median_radius: Mapping[str, float]
     abstentions: float
     seconds: float
 
     def certified_accuracy(self, radius: float, norm: str) -> float:
-        """Share of images that are right and stay so in a ball; l-infinity by norm equivalence.
+        """Share of images that are right and stay so in a ball.
 
         Args:
             radius: in pixels.
@@ -67,22 +67,18 @@ class Certificate:
         Returns:
             `radius`, ascending from 0, with `accuracy` and `interval_95`.
         """
-        quantiles = np.quantile(self.radii, np.linspace(0, 1, _STEPS), method="closest_observation")
+        levels = np.linspace(0, 1, _STEPS)
+        quantiles = np.quantile(self.radii[norm], levels, method="closest_observation")
         # Of the radii themselves: the last step stays where the largest radius is.
         grid = np.unique([0.0, *quantiles])
-        entries = [measured(self._certified(float(radius), "l2")) for radius in grid]
+        entries = [measured(self._certified(float(radius), norm)) for radius in grid]
         return {
-            "radius": (grid / self._scale(norm)).tolist(),
+            "radius": grid.tolist(),
             **{key: [entry[key] for entry in entries] for key in ("accuracy", "interval_95")},
         }
 
     def _certified(self, radius: float, norm: str) -> np.ndarray:
-        radii = self.radii / self._scale(norm)
-        return (radii > 0) & (radii >= radius)
-
-    def _scale(self, norm: str) -> float:
-        """|d|_2 <= sqrt(H W C) |d|_inf."""
-        return float(np.sqrt(self.num_pixels)) if norm == "linf" else 1.0
+        return (self.radii[norm] > 0) & (self.radii[norm] >= radius)
 
 
 @dataclass(frozen=True)
@@ -130,20 +126,18 @@ class Evaluation:
 
     @property
     def proved_accuracy(self) -> float | None:
-        """Certified accuracy of what the model serves at the attack's eps; None if not certified.
-
-        In l-infinity by norm equivalence alone.
-        """
+        """Certified accuracy, as served, at the attack's eps; None if nothing was certified."""
         if not self.certificates:
             return None
         return self.certificates[0].certified_accuracy(self.figures["eps"], self.figures["norm"])
 
 
-def read_evaluation(workdir: Path) -> Evaluation:
+def read_evaluation(folder: Path, workdir: Path | None = None) -> Evaluation:
     """Reads robustness.json, robustness.npz and, where there are any, the certificates.
 
     Args:
-        workdir: folder of an evaluated run.
+        folder: of an evaluation; of an evaluated run for the one that it shows.
+        workdir: of the run, where its certificates are; None for the same folder.
 
     Returns:
         The evaluation.
@@ -154,7 +148,8 @@ def read_evaluation(workdir: Path) -> Evaluation:
     Example:
         >>> read_evaluation(Path("runs/digits")).figures["worst_case_accuracy"]
     """
-    json_path, npz_path = workdir / "robustness.json", workdir / "robustness.npz"
+    workdir = workdir or folder
+    json_path, npz_path = folder / "robustness.json", folder / "robustness.npz"
     for path in (json_path, npz_path):
         if not path.exists():
             raise InputError(
@@ -218,25 +213,22 @@ def read_certificates(workdir: Path, examples: int | None = None) -> tuple[Certi
             f"{path} or .npz cannot be read ({first_line(error)}); certify again: "
             f"python -m clustr_tf.certify --workdir={workdir}"
         ) from error
-    return tuple(
-        _certificate(entry, arrays, figures["num_pixels"], examples) for entry in figures["proofs"]
-    )
+    return tuple(_certificate(entry, arrays, examples) for entry in figures["proofs"])
 
 
 def _certificate(
-    entry: Mapping[str, Any],
-    arrays: Mapping[str, np.ndarray],
-    num_pixels: int,
-    examples: int | None,
+    entry: Mapping[str, Any], arrays: Mapping[str, np.ndarray], examples: int | None
 ) -> Certificate:
-    predictions, radii = (arrays[f"{kind}_{entry['key']}"][:examples] for kind in _KINDS)
-    correct = predictions == arrays["labels"][:examples]
+    def radii(norm: str) -> np.ndarray:
+        found = arrays[f"radius_{norm}_{entry['key']}"][:examples].astype(np.float64)
+        return np.where(correct, found, 0.0)
+
+    correct = arrays[f"predictions_{entry['key']}"][:examples] == arrays["labels"][:examples]
     return Certificate(
         title=entry["title"],
-        radii=np.where(correct, radii.astype(np.float64), 0.0),
-        num_pixels=num_pixels,
+        radii={norm: radii(norm) for norm in _NORMS},
         clean_accuracy=entry["clean_accuracy"],
-        mean_radius=entry["mean_radius_l2"],
+        median_radius={norm: entry[f"median_radius_{norm}"] for norm in _NORMS},
         abstentions=entry["abstentions"],
         seconds=entry["seconds_per_image"],
     )

@@ -15,6 +15,8 @@ _SERIES = {"accuracy": [float], "interval_95": [_PAIR]}
 # [...] for any number of entries; [..., ...] for exactly these.
 SCHEMA: dict[Any, Any] = {
     "command": str,
+    "protocol?": str,
+    "weights?": str,
     "model": str,
     "data": str,
     "eps": float,
@@ -54,13 +56,13 @@ SCHEMA: dict[Any, Any] = {
 
 # What certificates.json must hold.
 CERTIFICATES: dict[Any, Any] = {
-    "num_pixels": int,
     "proofs": [
         {
             "key": str,
             "title": str,
             "clean_accuracy": float,
-            "mean_radius_l2": float,
+            "median_radius_l2": float,
+            "median_radius_linf": float,
             "abstentions": float,
             "seconds_per_image": float,
         }

@@ -9,7 +9,7 @@ from rich.markup import escape
 from clustr_tf.cli.flags import TRUST_PLUGINS, quiet_start, required_workdir, run
 from clustr_tf.run.errors import InputError, RunError
 from clustr_tf.serve.commands.client import MODEL, VERSION, connect, server_of_flags
-from clustr_tf.serve.options import DEFAULTS, MOST_IMAGE_BYTES, ON_INVALID, ServingOptions
+from clustr_tf.serve.options import DEFAULTS, LINF, MOST_IMAGE_BYTES, ON_INVALID, ServingOptions
 from clustr_tf.serve.transport import ServerError
 
 _REST_PORT = flags.DEFINE_integer(
@@ -27,6 +27,7 @@ _MAX_IMAGE_BYTES = flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=MOST_IMAGE_BYTES,
 )
+_LINF = flags.DEFINE_enum("linf", DEFAULTS.linf, LINF, "what the model was exported with")
 flags.declare_key_flag("workdir")
 flags.declare_key_flag("trust_plugins")
 for _name in ("host", "port", "model", "version", "label", "timeout", "ca_file", "max_megabytes"):
@@ -46,11 +47,13 @@ def main() -> None:
         from clustr_tf.serve.conformance_checks import Model, checks_of
 
     classifier = trusted_classifier(Workdir(workdir_root), TRUST_PLUGINS.value)
+    options = ServingOptions(
+        _ON_INVALID.value, max_image_bytes=_MAX_IMAGE_BYTES.value, linf=_LINF.value
+    )
     try:
-        model = Model(classifier)
+        model = Model(classifier, options)
     except ValueError as error:
         raise InputError(str(error)) from error
-    options = ServingOptions(_ON_INVALID.value, max_image_bytes=_MAX_IMAGE_BYTES.value)
     console, failed, count = Console(soft_wrap=True), 0, 0
     for protocol, server in servers.items():
         unversioned = dataclasses.replace(server, version=None, label=None)

@@ -155,15 +155,16 @@ class TensorBoard:
             if cluster_sizes is not None:
                 tf.summary.histogram("clusters/sizes", cluster_sizes)
 
-    def log_radii(self, radii: np.ndarray, epoch: int) -> None:
-        """Logs the certified radii of the finished model as a histogram.
+    def log_radii(self, radii: Mapping[str, np.ndarray], epoch: int) -> None:
+        """Logs the certified radii of the finished model as histograms.
 
         Args:
-            radii: `[N]`, l2 in pixels.
+            radii: by norm, `[N]` in pixels.
             epoch: finished epochs.
         """
         with _os_errors(), self._writer.as_default(step=epoch):
-            tf.summary.histogram("test/certified_radius_l2", radii)
+            for norm, values in radii.items():
+                tf.summary.histogram(f"test/certified_radius_{norm}", values)
 
     def write_projector(
         self, embeddings: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]

@@ -146,10 +146,10 @@ def test_the_certificate_of_two_neurons_by_hand():
     np.testing.assert_array_equal(found.nearest_cluster_certified, [True, False])
     for nearest_cluster in (False, True):
         class_id, radius = interval_radius(
-            two_neurons(), head, image, halvings=12, nearest_cluster=nearest_cluster
+            two_neurons(), head, image, nearest_cluster=nearest_cluster
         )
         np.testing.assert_array_equal(class_id, [0])
-        assert 1 / 6 - 2.0**-12 - 1e-6 <= float(radius[0]) < 1 / 6
+        assert 0.9994 / 6 <= float(radius[0]) < 1 / 6
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -247,7 +247,6 @@ def test_no_attack_inside_the_interval_radius_breaks_an_image(classifier, neares
         classifier.embedder,
         classifier.head,
         pixels,
-        halvings=13,
         nearest_cluster=nearest_cluster,
     )
 
@@ -284,7 +283,7 @@ def test_the_interval_radius_is_exact_where_boxes_are():
         model.embedder, model.head, stored.astype("float32") / 255, nearest_cluster=True
     )
     exact = (0.5 - (153 - 127) / 255) / 2
-    assert exact - 2.0**-16 - 1e-6 <= float(radius[0]) < exact
+    assert 0.9994 * exact <= float(radius[0]) < exact
     for factor, robust in [(0.999, 1.0), (1.001, 0.0)]:
         eps = factor * exact
         config = PGD(eps=eps, step_size=eps, steps=5)
@@ -379,11 +378,9 @@ def test_proves_nothing_of_other_pixels_and_radii(pixel, eps, certified):
     assert found.nearest_cluster_certified.numpy().tolist() == [certified]
 
 
-def test_refuses_other_heads_and_radii():
+def test_refuses_other_heads():
     with pytest.raises(ValueError, match=r"head must be a ClusteringHead.* Received: Dense"):
         certified_linf(two_neurons(), layers.Dense(2), np.zeros((1, 1, 2, 1)), 0.1)
-    with pytest.raises(ValueError, match=r"largest must be above 0 .* Received: 0"):
-        interval_radius(two_neurons(), ClusteringHead(2, 1), np.zeros((1, 1, 2, 1)), largest=0)
 
 
 def test_a_box_knows_centre_radius_and_magnitude():

@@ -128,7 +128,7 @@ def test_the_figures_are_those_of_the_json(folder, opened):
     assert len(others) == 1
     proofs = _rows(page, "Classifiers and proofs")
     for certificate in (served, *others):
-        curve = certificate.curve("l2")
+        curve = certificate.curve("linf")
         rows = _rows(page, f"Certified accuracy: {certificate.title}").values()
         assert [row[0][0] for row in rows] == curve["radius"]
         assert [row[1] for row in rows] == [_shown(share) for share in curve["accuracy"]]

@@ -105,7 +105,8 @@ ENTRY = {
     "key": "soft",
     "title": "soft scores, all clusters",
     "clean_accuracy": 0.75,
-    "mean_radius_l2": 0.2,
+    "median_radius_l2": 0.2,
+    "median_radius_linf": 0.1,
     "abstentions": 0.25,
     "seconds_per_image": 1e-4,
 }
@@ -113,18 +114,19 @@ ENTRY = {
 
 def write(folder, **changes):
     """Four images: right with 0.25 and 0.5, right without a radius, wrong with a large one."""
-    figures = {"num_pixels": 4, "proofs": [ENTRY]} | changes
+    figures = {"proofs": [ENTRY]} | changes
     (folder / "certificates.json").write_text(json.dumps(figures))
     np.savez(
         folder / "certificates.npz",
         labels=np.array([0, 0, 1, 1]),
         predictions_soft=np.array([0, 0, 1, 0]),
         radius_l2_soft=np.array([0.25, 0.5, 0.0, 8.0], np.float32),
+        radius_linf_soft=np.array([0.125, 0.25, 0.0, 4.0], np.float32),
     )
 
 
 def test_a_curve_counts_right_answers_with_such_a_radius(tmp_path):
-    """2 of 4 above 0 and up to 0.25, 1 of 4 up to 0.5; in l-infinity half of it, 4 pixels."""
+    """2 of 4 above 0 and up to 0.25, 1 of 4 up to 0.5; in l-infinity half of it."""
     write(tmp_path)
     (certificate,) = read_certificates(tmp_path, 4)
     for norm, factor in (("l2", 1), ("linf", 0.5)):
@@ -152,6 +154,7 @@ def test_the_steps_of_many_radii_are_radii_and_bound_all_between(tmp_path):
         labels=labels,
         predictions_soft=labels,
         radius_l2_soft=radii,
+        radius_linf_soft=radii / 2,
     )
     (certificate,) = read_certificates(tmp_path, 1000)
     curve = certificate.curve("l2")
@@ -163,11 +166,11 @@ def test_the_steps_of_many_radii_are_radii_and_bound_all_between(tmp_path):
 
 
 def test_what_is_served_leads(write_workdir, tmp_path):
-    """Proved at the attack's own radius and norm: l-infinity 0.1 is l2 0.8 with 64 pixels."""
+    """Proved at the attack's own radius and norm."""
     evaluation = read_evaluation(write_workdir(tmp_path))
     with np.load(tmp_path / "certificates.npz") as arrays:
         correct = arrays["predictions_soft_scores_all"] == arrays["labels"]
-        expected = np.mean(correct & (arrays["radius_l2_soft_scores_all"] >= 0.8))
+        expected = np.mean(correct & (arrays["radius_linf_soft_scores_all"] >= np.float32(0.1)))
     assert 0 < expected < 1
     assert evaluation.proved_accuracy == expected
     assert read_evaluation(write_workdir(tmp_path / "b", certified=False)).proved_accuracy is None
@@ -190,7 +193,7 @@ def test_certificates_of_another_model_or_version_are_none(tmp_path):
         lambda folder: (folder / "certificates.json").write_text("[]"),
         lambda folder: (folder / "certificates.npz").unlink(),
         lambda folder: (folder / "certificates.npz").write_bytes(b"PK\x03\x04 cut off"),
-        lambda folder: write(folder, num_pixels="many"),
+        lambda folder: write(folder, proofs="many"),
         lambda folder: write(folder, proofs=[ENTRY | {"key": "unknown"}]),
         lambda folder: np.savez(
             folder / "certificates.npz",
