@@ -19,10 +19,12 @@ class Attack(NamedTuple):
             in the eps-ball and in [0, 1]. Called while a `tf.function` is traced. An example's
             result depends on its own row, not on its neighbours.
         attempts: how often it is tried on what is left, such as restarts or target classes.
+        cost: of an attempt, in gradients of the network: what remains to be done is told by it.
     """
 
     find: Find
     attempts: int = 1
+    cost: float = 1.0
 
 
 def pgd_attack(
@@ -56,7 +58,7 @@ def pgd_attack(
         start = pgd.random_start(images, eps, seed, example_ids)
         return pgd(images, labels, start, eps=eps, step_size=step_of(eps), steps=steps)
 
-    return Attack(find, restarts)
+    return Attack(find, restarts, steps + 1)
 
 
 def pgd_attacks(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,17 @@ _FIRST_SHARE = 0.8  # of the pixels that the first square covers
 # Out of 10,000 queries: after so many the share is halved once more.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _SMALLEST_L2_SIDE = 3
+_FEW_CHANNELS = 4  # whose signs repeat
+
+
+class _State(NamedTuple):
+    """What is known after some queries; of every example but the last."""
+
+    best: tf.Tensor
+    highest: tf.Tensor  # margin, of `best`
+    broken: tf.Tensor
+    changed: tf.Tensor  # the query that made `best`; -1: the start
+    tried: tf.Tensor  # of every move: the query that made it last, or -1
 
 
 class Square:
@@ -60,6 +71,11 @@ class Square:
         distinct = sorted(set(sides), reverse=True)
         self._sides = np.array(distinct, np.int32)
         self._phases = np.searchsorted(-self._sides, -np.array(sides)).astype(np.int32)
+        height, width, channels = self._shape
+        # Hills hardly ever repeat, nor do the signs of many channels: each query is its own move.
+        self._repeats = norm == "linf" and channels <= _FEW_CHANNELS
+        places = len(distinct) * height * width
+        self._moves = places * 2**channels if self._repeats else queries
         self._compiled = tf.function(
             self._find,
             input_signature=[
@@ -118,30 +134,53 @@ class Square:
         highest, broken = self._evaluate(best, labels)
         phases, sides = tf.constant(self._phases), tf.constant(self._sides)
         change = self._flipped_square if linf else self._moved_hills
+        never = tf.fill(tf.shape(example_ids), -1)
+        state = _State(best, highest, broken, never, tf.fill([self._moves], -1))
 
-        def body(
-            query: tf.Tensor, best: tf.Tensor, highest: tf.Tensor, broken: tf.Tensor
-        ) -> tuple[tf.Tensor, ...]:
-            phase = phases[query]
+        def body(query: tf.Tensor, *parts: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            state, phase = _State(*parts), phases[query]
             query_seed = tf.stack([seed, query])
-            tried = change(best, images, eps, query_seed, sides[phase], phase)
-            losses, wrong = self._evaluate(tried, labels)
-            kept = ~broken & ((losses > highest) | wrong)
-            best = tf.where(kept[:, None, None, None], tried, best)
-            return query + 1, best, tf.where(kept, losses, highest), broken | wrong
+            tried = change(state.best, images, eps, query_seed, sides[phase], phase)
+            move = self._move(query_seed, sides[phase], phase) if self._repeats else query
+            differs = tf.reduce_any(tried != state.best, axis=[1, 2, 3])
+            untried = state.tried[move] <= state.changed
+            rows = tf.where(~state.broken & differs & untried)
+            state = tf.cond(
+                tf.size(rows) > 0,
+                lambda: self._after(state, tried, labels, rows, query),
+                lambda: state,
+            )
+            tried_at = tf.tensor_scatter_nd_update(state.tried, [[move]], [query])
+            return query + 1, *state._replace(tried=tried_at)
 
-        _, best, _, _ = tf.while_loop(
-            lambda query, best, highest, broken: (query < self.queries) & ~tf.reduce_all(broken),
+        _, *parts = tf.while_loop(
+            lambda query, *parts: (query < self.queries) & ~tf.reduce_all(_State(*parts).broken),
             body,
-            (tf.constant(0), best, highest, broken),
+            (tf.constant(0), *state),
             shape_invariants=(
                 tf.TensorShape([]),
                 tf.TensorShape([None, *self._shape]),
-                tf.TensorShape([None]),
-                tf.TensorShape([None]),
+                *[tf.TensorShape([None])] * 3,
+                tf.TensorShape([self._moves]),
             ),
         )
-        return best
+        return _State(*parts).best
+
+    def _after(
+        self, state: _State, tried: tf.Tensor, labels: tf.Tensor, rows: tf.Tensor, query: tf.Tensor
+    ) -> _State:
+        """What becomes of the examples in `rows` `[n, 1]`; the others stay as they are."""
+        images = tf.gather_nd(tried, rows)
+        losses, wrong = self._evaluate(images, tf.gather_nd(labels, rows))
+        kept = (losses > tf.gather_nd(state.highest, rows)) | wrong
+        rows = tf.boolean_mask(rows, kept)
+        number = tf.size(rows)
+        return state._replace(
+            best=tf.tensor_scatter_nd_update(state.best, rows, tf.boolean_mask(images, kept)),
+            highest=tf.tensor_scatter_nd_update(state.highest, rows, tf.boolean_mask(losses, kept)),
+            broken=tf.tensor_scatter_nd_update(state.broken, rows, tf.boolean_mask(wrong, kept)),
+            changed=tf.tensor_scatter_nd_update(state.changed, rows, tf.fill([number], query)),
+        )
 
     def _evaluate(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The margin, higher is closer to broken, and whether misclassified."""
@@ -215,6 +254,15 @@ class Square:
         fresh = tf.math.divide_no_nan(fresh, _channel_lengths(fresh)) * budget
         moved = tf.where(window > 0, fresh, perturbation * (1 - emptied))
         return tf.clip_by_value(centres + _scaled(moved, eps, linf=False), 0.0, 1.0)
+
+    def _move(self, seed: tf.Tensor, side: tf.Tensor, phase: tf.Tensor) -> tf.Tensor:
+        """The number of what `_flipped_square` does: one for each side, place and signs."""
+        height, width, channels = self._shape
+        place_seed, sign_seed = tf.unstack(tf.random.split(seed))
+        row, column = tf.unstack(self._window(place_seed, side)[1])
+        up = tf.cast(_signs([1, 1, channels], sign_seed) > 0, tf.int32)
+        signs = tf.reduce_sum(up * 2 ** np.arange(channels, dtype=np.int32))
+        return ((phase * height + row) * width + column) * 2**channels + signs
 
     def _window(self, seed: tf.Tensor, side: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """1 inside a square at a random place, 0 outside, `[H, W, 1]`; its first row and column."""

@@ -63,7 +63,7 @@ class Memory:
             return np.asarray(arrays["result"])
 
 
-OnBatch = Callable[[str, int, int], None]
+OnBatch = Callable[[str, int, int, float], None]
 
 
 class Examples:
@@ -75,8 +75,8 @@ class Examples:
         labels: int64 `[N]`.
         seed: of all random draws.
         memory: of finished batches.
-        on_batch: called after each batch with the attack, the images in the batch and how many
-            examples of all still stand.
+        on_batch: called after each batch with the attack, the images in the batch, how many
+            examples of all still stand, and the work that it was: images times an attempt's cost.
 
     Example:
         >>> examples = Examples(evaluator, images, labels, seed=0, memory=memory)
@@ -90,10 +90,12 @@ class Examples:
         labels: np.ndarray,
         seed: int,
         memory: Memory,
-        on_batch: OnBatch = lambda name, count, standing: None,
+        on_batch: OnBatch = lambda name, count, standing, work: None,
     ):
         self.evaluator, self.images, self.labels, self.seed = evaluator, images, labels, seed
         self._memory, self._on_batch = memory, on_batch
+        # (stage, radius) -> which examples it was tried on, and which of them it broke
+        self._found: dict[tuple[str, float], np.ndarray] = {}
         self.predictions = evaluator.predictions(images)
         self.correct = self.predictions == labels
 
@@ -107,35 +109,47 @@ class Examples:
     ) -> Outcome:
         """Attacks with one stage after another what the stages before left.
 
+        What a stage did to an example at a radius is known from then on and not done again: its
+        result depends on nothing else.
+
         Args:
             name: of the whole, for progress and memory; with other candidates another name.
             stages: names of the evaluator's attacks.
             eps: radius in pixels.
-            candidates: bool `[N]`, which examples; None for all that are classified correctly.
+            candidates: bool `[N]` or `[count]`, which examples; None for all that are classified
+                correctly.
             count: only the first so many examples.
 
         Returns:
             The outcome for the first `count` examples.
         """
-        images, labels = self.images[:count], self.labels[:count]
-        candidates = (self.correct if candidates is None else candidates)[:count]
-        begin, attacked = self._memory.seconds, 0
+        standing = np.zeros_like(self.correct)
+        standing[:count] = (self.correct if candidates is None else candidates)[:count]
+        folder = f"{name}-{'+'.join(stages)}-{eps:.9g}-{len(standing[:count])}"
+        begin, attacked, broken = self._memory.seconds, 0, {}
 
-        def told(images_in_batch: int, survivors: int) -> None:
+        def told(stage: str, images_in_batch: int, survivors: int) -> None:
             nonlocal attacked
             attacked += images_in_batch
-            self._on_batch(name, images_in_batch, survivors)
+            cost = self.evaluator.attacks[stage].cost
+            self._on_batch(name, images_in_batch, survivors, images_in_batch * cost)
 
-        broken = self.evaluator.broken_in_turn(
-            stages,
-            images,
-            labels,
-            candidates,
-            eps,
-            self.seed,
-            memo=self._memory.of(f"{name}-{'+'.join(stages)}-{eps:.9g}-{len(labels)}"),
-            on_batch=told,
-        )
+        for stage in stages:
+            tried, found = self._found.setdefault((stage, eps), np.zeros((2, len(standing)), bool))
+            fresh = standing & ~tried
+            found |= self.evaluator.broken_by(
+                stage,
+                self.images,
+                self.labels,
+                fresh,
+                eps,
+                self.seed,
+                memo=self._memory.of(folder),
+                on_batch=partial(told, stage),
+            )
+            tried |= fresh
+            broken[stage] = (standing & found)[:count]
+            standing &= ~found
         return Outcome(broken, attacked, self._memory.seconds - begin)
 
     def smallest_eps(
@@ -143,7 +157,6 @@ class Examples:
         name: str,
         stages: Sequence[str],
         radii: Sequence[float],
-        known: Mapping[float, Outcome],
     ) -> np.ndarray:
         """The smallest of some radii at which an attack breaks each example.
 
@@ -154,7 +167,6 @@ class Examples:
             name: of the attack.
             stages: as in `attacked`.
             radii: in pixels.
-            known: radius -> what this attack does there, where that has been found out.
 
         Returns:
             float32 `[N]`: 0 for misclassified examples, infinity for those that no radius broke.
@@ -162,7 +174,7 @@ class Examples:
         smallest = np.where(self.correct, np.inf, 0.0).astype(np.float32)
         for eps in sorted(radii):
             standing = np.isinf(smallest)
-            outcome = known.get(eps) or self.attacked(f"{name} curve", stages, eps, standing)
+            outcome = self.attacked(f"{name} curve", stages, eps, standing)
             smallest[standing & outcome.any_broken] = eps
         return smallest
 

@@ -1,6 +1,5 @@
 """Signs that a robustness figure is an attack's failure and not the model's merit."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +10,13 @@ from clustr_tf.attacks.losses import margin
 from clustr_tf.data.pixels import to_pixels
 from clustr_tf.evaluate.attacking import Examples
 from clustr_tf.evaluate.plan import EvaluationPlan
-from clustr_tf.evaluate.results import Diagnostic, Outcome
+from clustr_tf.evaluate.results import Diagnostic
 from clustr_tf.evaluate.suite import ATTACKS, LogScores, Target
 
 _LOSSES = ("ce", "margin", "dlr")
 _SCALES = (0.01, 100.0)
-# Square only compares margins, whose order no scale changes.
-_SCALED = ("apgd_ce", "apgd_t")
+# The others' losses are free of scale: DLR is a ratio, and Square compares margins.
+_SCALED = "apgd_ce"
 _STEPS, _MANY_STEPS, _NOISE_DRAWS = 20, 100, 10
 _NO_GRADIENT = 1e-12
 _WHOLE_RANGE = 0.5  # an l-infinity ball of this radius around any image holds the grey one
@@ -25,23 +24,30 @@ _WHOLE_RANGE = 0.5  # an l-infinity ball of this radius around any image holds t
 
 def diagnostic_stages(target: Target) -> dict[str, Attack]:
     """The stages that only the diagnostics need, by their names."""
-    stages = {f"20 steps {loss}": target.pgd_attack(loss, _STEPS) for loss in _LOSSES}
+    stages = {_steps(target.plan, loss): target.pgd_attack(loss, _STEPS) for loss in _LOSSES}
     stages["100 steps"] = target.pgd_attack("margin", _MANY_STEPS)
     stages["noise"] = target.pgd_attack("margin", 0, _NOISE_DRAWS)
     for scale in _SCALES:
         scaled = replace(target, log_scores=_times(target.log_scores, scale))
-        for name in _SCALED:
-            stages[f"{name} x {scale:g}"] = ATTACKS[name](scaled).stages[name]
+        stages[f"{_SCALED} x {scale:g}"] = ATTACKS[_SCALED](scaled).stages[_SCALED]
     return stages
 
 
-def diagnose(target: Target, examples: Examples, known: Mapping[str, Outcome]) -> list[Diagnostic]:
+def _steps(plan: EvaluationPlan, loss: str) -> str:
+    """The stage of PGD with 20 steps: the suite's own where that is one and the same."""
+    attack = plan.attack
+    is_own = loss in attack.losses and (attack.steps, attack.restarts) == (_STEPS, 1)
+    return f"pgd_{loss}" if is_own else f"{_STEPS} steps {loss}"
+
+
+def diagnose(target: Target, examples: Examples) -> list[Diagnostic]:
     """Runs every diagnostic on the first few examples.
+
+    What the attacks of the evaluation have tried on an example is not tried again.
 
     Args:
         target: what is attacked; its plan has the radius and how many examples.
         examples: with the stages of `build_stages` and `diagnostic_stages`.
-        known: name -> what attacks of the plan's radius did to all examples; not made again.
 
     Returns:
         The diagnostics.
@@ -54,21 +60,18 @@ def diagnose(target: Target, examples: Examples, known: Mapping[str, Outcome]) -
     eps, correct = plan.attack.eps, examples.correct[:count]
 
     def broken(*stages: str, at: float = eps) -> np.ndarray:
-        for outcome in known.values():
-            if at == eps and tuple(outcome.broken)[: len(stages)] == stages:
-                return np.any([outcome.broken[stage][:count] for stage in stages], axis=0)
         return examples.attacked("diagnostics", stages, at, count=count).any_broken
 
-    by_loss = {loss: broken(f"20 steps {loss}") for loss in _LOSSES}
+    by_loss = {loss: broken(_steps(plan, loss)) for loss in _LOSSES}
     by_margin = by_loss["margin"]
     by_pgd = by_margin | by_loss["ce"]
     by_square = examples.attacked(
-        "survivors of PGD", ("square",), eps, correct & ~by_pgd, count
+        "diagnostics", ("square",), eps, correct & ~by_pgd, count
     ).any_broken
     by_many, by_noise = broken("100 steps"), broken("noise")
     whole_range = _whole_range(plan, examples.images.shape[1:])
-    by_gradients = broken(*_SCALED)
-    scaled = [broken(*(f"{stage} x {scale:g}" for stage in _SCALED)) for scale in _SCALES]
+    by_gradients = broken(_SCALED, "apgd_t")
+    scaled = [broken(f"{_SCALED} x {scale:g}", "apgd_t") for scale in _SCALES]
     shares = [float(np.mean(found)) for found in by_loss.values()]
     found = [
         Diagnostic(
@@ -85,7 +88,7 @@ def diagnose(target: Target, examples: Examples, known: Mapping[str, Outcome]) -
         ),
         Diagnostic(
             "large eps",
-            float(np.mean(correct & ~broken("20 steps margin", at=whole_range))),
+            float(np.mean(correct & ~broken(_steps(plan, "margin"), at=whole_range))),
             0.05,
             f"accuracy that PGD leaves at eps {whole_range:.3g}, where any image can become grey",
         ),

@@ -3,7 +3,6 @@
 import hashlib
 import shlex
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,18 +11,24 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
-from rich.status import Status
 from rich.table import Table
 
-from clustr_tf.attacks import PGD, RobustnessEvaluator, RobustnessResult, evaluate_robustness
+from clustr_tf.attacks import (
+    PGD,
+    Attack,
+    RobustnessEvaluator,
+    RobustnessResult,
+    evaluate_robustness,
+)
 from clustr_tf.certify.images import Certification, certify_images
 from clustr_tf.classifier import Classifier
 from clustr_tf.data.dataset import Dataset
-from clustr_tf.evaluate.attacking import Examples, Memory, OnBatch
+from clustr_tf.evaluate.attacking import Examples, Memory
 from clustr_tf.evaluate.diagnostics import diagnose, diagnostic_stages
 from clustr_tf.evaluate.kept import FOLDER, evaluation_name, show, shown
 from clustr_tf.evaluate.pictures import gallery, map_arrays
 from clustr_tf.evaluate.plan import EvaluationPlan
+from clustr_tf.evaluate.progress import EvaluationProgress
 from clustr_tf.evaluate.report import read_evaluation, write_report
 from clustr_tf.evaluate.results import Measurements
 from clustr_tf.evaluate.suite import (
@@ -105,9 +110,9 @@ def run_evaluation(
                 "versions": versions(),
             },
         )
-        with Status("loading", console=console) as status:
-            told = _progress(status, len(labels))
-            examples = Examples(evaluator, images, labels, seed, memory, told)
+        work = planned(target, protocol, names, len(labels))
+        with EvaluationProgress(console, work, len(labels)) as progress:
+            examples = Examples(evaluator, images, labels, seed, memory, progress.told)
             measurements = measure(examples, target, protocol, names)
         figures = {
             "protocol": protocol.name,
@@ -156,17 +161,15 @@ def measure(
     attacks = {name: ATTACKS[name](target) for name in names if name != "clean"}
     stages = {name: tuple(attack.stages) for name, attack in attacks.items()}
     outcomes = {name: examples.attacked(name, stages[name], eps) for name in attacks}
-    radii = sorted({0.0, eps, *(protocol.radii or [eps * multiple for multiple in plan.curve])})
+    radii = _radii(plan, protocol)
     smallest_eps = {
-        name: examples.smallest_eps(
-            name, stages[name], [radius for radius in radii if radius > 0], {eps: outcomes[name]}
-        )
+        name: examples.smallest_eps(name, stages[name], radii[1:])
         for name in attacks
         if name in _CURVES
     }
     diagnostics = []
     if protocol.diagnosed and attacks and plan.diagnostic_examples:
-        diagnostics = diagnose(target, examples, outcomes)
+        diagnostics = diagnose(target, examples)
     return Measurements(
         examples.labels,
         examples.predictions,
@@ -178,30 +181,48 @@ def measure(
     )
 
 
+def planned(
+    target: Target, protocol: Protocol, names: Sequence[str], examples: int
+) -> dict[str, float]:
+    """How much work `measure` is at most, part by part.
+
+    Args:
+        target: what is attacked.
+        protocol: as in `measure`.
+        names: as in `measure`.
+        examples: how many.
+
+    Returns:
+        Part, as `Examples` tells them -> images times attempts times what an attempt costs.
+    """
+
+    def work(stages: Mapping[str, Attack], count: int) -> float:
+        return sum(count * attack.attempts * attack.cost for attack in stages.values())
+
+    plan = target.plan
+    parts = {
+        name: work(ATTACKS[name](target).stages, examples) for name in names if name != "clean"
+    }
+    others = len(_radii(plan, protocol)) - 2  # without 0 and what the attacks themselves take
+    curves = {f"{name} curve": others * parts[name] for name in parts if name in _CURVES}
+    if not (protocol.diagnosed and parts):
+        return parts | curves
+    count = min(plan.diagnostic_examples, examples)
+    return parts | curves | {"diagnostics": work(diagnostic_stages(target), count)}
+
+
+def _radii(plan: EvaluationPlan, protocol: Protocol) -> list[float]:
+    """Of the curves, in pixels, ascending from 0."""
+    eps = plan.attack.eps
+    return sorted({0.0, eps, *(protocol.radii or [eps * multiple for multiple in plan.curve])})
+
+
 def _digest(content: np.ndarray | Classifier) -> str:
     """SHA-256 of an array, or of a model's structure and weights."""
     if isinstance(content, np.ndarray):
         return hashlib.sha256(content.tobytes()).hexdigest()
     parts = [content.to_json().encode(), *(array.tobytes() for array in content.get_weights())]
     return hashlib.sha256(b"".join(parts)).hexdigest()
-
-
-def _progress(status: Status, examples: int) -> OnBatch:
-    """Tells the attack, images per second and the share that still stands."""
-    attack, attacked, begin = "", 0, 0.0
-
-    def told(name: str, images: int, standing: int) -> None:
-        nonlocal attack, attacked, begin
-        if name != attack:
-            attack, attacked, begin = name, 0, time.perf_counter()
-        attacked += images
-        rate = attacked / max(time.perf_counter() - begin, 1e-9)
-        status.update(
-            f"{name}: {attacked} images attacked, {rate:.0f} images/s, "
-            f"{standing / examples:.2%} of all still stand"
-        )
-
-    return told
 
 
 def _print(

@@ -35,8 +35,20 @@ def squared_distances(points: Any, centroids: Any) -> Any:
         # JAX without its 64-bit mode has no float64 to cast to.
         if keras.backend.standardize_dtype(wide[0].dtype) == "float64":
             return ops.cast(_expanded(*wide), "float32")
+    return _summed(points, centroids)
+
+
+@ops.custom_gradient
+def _summed(points: Any, centroids: Any) -> Any:
+    """By differences; their gradient in one pass over them, where the backend's own takes four."""
     differences = ops.expand_dims(points, 1) - ops.expand_dims(centroids, 0)
-    return ops.sum(ops.square(differences), axis=-1)
+
+    def gradient(*arguments: Any, upstream: Any = None) -> tuple[Any, Any]:
+        weights = 2 * (arguments[0] if upstream is None else upstream)
+        by_point = ops.einsum("bk,bkd->bd", weights, differences)
+        return by_point, -ops.einsum("bk,bkd->kd", weights, differences)
+
+    return ops.sum(ops.square(differences), axis=-1), gradient
 
 
 def _expanded(points: Any, centroids: Any) -> Any:

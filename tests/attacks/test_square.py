@@ -236,3 +236,39 @@ def test_a_broken_example_stays_as_it_is():
 def test_bad_settings_are_refused(values, name):
     with pytest.raises(ValueError, match=f"^{name} must be .* Received"):
         Square(constant_model, SHAPE, **values)
+
+
+def test_what_a_query_only_repeats_is_not_asked_again():
+    """The same as query by query, while the network sees little: of 16 pixels there are 32 moves.
+
+    On a linear margin each pixel ends at its better bound, after which every move fails.
+    """
+    shape, queries, eps = (4, 4, 1), 200, 0.1
+    rng = np.random.default_rng(8)
+    pixels = tf.constant(rng.uniform(0.3, 0.7, (5, *shape)), tf.float32)
+    weights = rng.normal(size=(16, 2)).astype(np.float32)
+    seen = []
+
+    def noted(inputs):
+        seen.append(len(inputs))
+        return inputs
+
+    def model(inputs):
+        values = tf.numpy_function(noted, [inputs], tf.float32)
+        return tf.reshape(values, [-1, 16]) @ weights + [9.0, 0.0]
+
+    attack = Square(model, shape, "linf", queries)
+    found = attack(pixels, np.zeros(5, int), eps=eps, seed=2)
+    asked = sum(seen)
+
+    stripes = [attack._stripes(tf.constant([2, example])) for example in range(5)]
+    best = pixels + eps * tf.stack(stripes)
+    highest = model(best)[:, 1] - model(best)[:, 0]
+    for query, phase in enumerate(attack._phases):
+        side, query_seed = tf.constant(attack._sides[phase]), tf.constant([2, query])
+        tried = attack._flipped_square(best, pixels, eps, query_seed, side, phase)
+        margins = model(tried)[:, 1] - model(tried)[:, 0]
+        kept = (margins > highest)[:, None, None, None]
+        best, highest = tf.where(kept, tried, best), tf.maximum(margins, highest)
+    np.testing.assert_allclose(found, best, atol=1e-6)
+    assert asked < 5 * queries / 2

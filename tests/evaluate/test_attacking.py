@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from clustr_tf.attacks import PGD, RobustnessEvaluator, pgd_attacks
 from clustr_tf.evaluate.attacking import Examples, Memory
-from clustr_tf.evaluate.results import Outcome
 
 SHAPE = (2, 2, 1)
 # Mean pixels of the images; the threshold is 0.5, so the l-infinity margins are |mean - 0.5|.
@@ -53,30 +52,35 @@ def test_only_the_first_examples(examples):
 
 def test_the_smallest_radius_is_the_first_above_the_margin(examples):
     """Margins .4 .15 .05 .02 .02 .05 .15 .4; radii .03 .1 .2 in any order; the last is wrong."""
-    smallest = examples().smallest_eps("pgd", ("margin",), [0.2, 0.03, 0.1], {})
+    smallest = examples().smallest_eps("pgd", ("margin",), [0.2, 0.03, 0.1])
     expected = [np.inf, 0.2, 0.1, 0.03, 0.03, 0.1, 0.2, np.inf, 0.0]
     np.testing.assert_allclose(smallest, expected, rtol=1e-6)
     assert smallest.dtype == np.float32
 
 
-def test_a_radius_that_is_known_is_not_attacked_again(examples):
-    """What the attack at 0.1 found is taken as it is, even where it found too little."""
+def test_what_a_stage_did_to_an_example_is_not_done_again(examples):
+    """By name, candidates or curve; only examples that it has not seen, at this radius, are."""
     told, build = [], examples()
-    build._on_batch = lambda name, count, standing: told.append(name)
-    nothing = Outcome({"margin": np.zeros(9, bool)}, attacked=8, seconds=0.0)
-    smallest = build.smallest_eps("pgd", ("margin",), [0.1], {0.1: nothing})
-    np.testing.assert_array_equal(smallest, [np.inf] * 8 + [0.0])
-    everything = Outcome({"margin": np.ones(9, bool)}, attacked=8, seconds=0.0)
-    smallest = build.smallest_eps("pgd", ("margin",), [0.1], {0.1: everything})
-    np.testing.assert_allclose(smallest, [0.1] * 8 + [0.0], rtol=1e-6)
+    build._on_batch = lambda name, count, *_: told.append((name, count))
+    whole = build.attacked("both", ("margin", "ce"), 0.1)
+    assert sum(count for _, count in told) == whole.attacked == 8 + 4
+    told.clear()
+    build.smallest_eps("pgd", ("margin",), [0.1])
+    again = build.attacked("some", ("margin",), 0.1, MEANS > 0.5, count=6)
+    np.testing.assert_array_equal(again.any_broken, [0, 0, 0, 0, 1, 1])
     assert not told
+    turned = build.attacked("turned", ("ce", "margin"), 0.1)  # ce has seen the other four
+    np.testing.assert_array_equal(turned.any_broken, whole.any_broken)
+    assert told == [("turned", 4)]
+    build.attacked("both", ("margin",), 0.2)
+    assert sum(count for _, count in told) == 4 + 8
 
 
 def test_an_interrupted_attack_goes_on_where_it_was(examples):
     """The second session finds both batches of the first stage remembered."""
     calls = []
 
-    def told(name, count, standing):
+    def told(name, count, *_):
         calls.append(count)
         if len(calls) == 2:
             raise KeyboardInterrupt

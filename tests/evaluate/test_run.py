@@ -109,7 +109,7 @@ def interrupted(evaluated):
     def run(**options):
         told = mock.Mock(side_effect=[None, KeyboardInterrupt])
         with (
-            mock.patch.object(run_module, "_progress", lambda *_: told),
+            mock.patch.object(run_module.EvaluationProgress, "told", told),
             pytest.raises(KeyboardInterrupt),
         ):
             evaluated(**options)

@@ -126,7 +126,7 @@ def labels_of(model):
 
 
 def failed(target, examples):
-    return {found.name for found in diagnose(target, examples, {}) if not found.passed}
+    return {found.name for found in diagnose(target, examples) if not found.passed}
 
 
 def test_exp_scores_mask_and_the_ensemble_does_not_fall_for_it(tmp_path):
@@ -217,6 +217,6 @@ def test_no_attack_breaks_an_example_inside_its_certified_radius(certified_class
     examples = examples_of(target, labels, tmp_path, images)
     grid = np.quantile(radii, [0.2, 0.5, 0.8, 1.0])
     for stage in ("pgd_ce", "pgd_margin", "apgd_ce", "apgd_t", "square"):
-        smallest = examples.smallest_eps(stage, (stage,), [float(eps) for eps in grid], {})
+        smallest = examples.smallest_eps(stage, (stage,), [float(eps) for eps in grid])
         assert (smallest >= radii * (1 - 1e-6)).all(), stage
         assert np.isfinite(smallest).any(), stage  # the largest radius does break some
