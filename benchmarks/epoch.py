@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> None:
 
 def print_parts(classifier: Classifier, dataset: Dataset, plan: Plan) -> None:
     """What the rest of an epoch consists of, each part timed alone and compiled before."""
-    labels, jit_compile = dataset.train_labels, plan.training.jit_compile
+    labels, jit_compile = dataset.train_labels, plan.training.jit_compile is True
     embed = Embedder(classifier, jit_compile=jit_compile)
     held_out = dataset.validation_images, dataset.validation_labels
     watch = WatchRobustness(classifier, *held_out, plan.watch, jit_compile=jit_compile)

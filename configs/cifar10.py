@@ -59,7 +59,6 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
             },
             "training": {
                 "epochs": 90,  # clusters are refreshed after each
-                "jit_compile": variant != "thin",  # XLA: the thin network is faster without
             },
             "watch": {  # after every epoch, on the held-out training images
                 "attack": {

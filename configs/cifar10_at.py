@@ -42,6 +42,5 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.method.step_size = config.method.eps / 4  # in pixels
     config.training.batch_size = 128
     config.training.epochs = 100
-    config.training.jit_compile = True  # XLA
     config.evaluation.examples = 10000
     return config

@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from clustr_tf.backbones import BACKBONES, BFLOAT16_WIDTHS, build_backbone, is_lipschitz
 from clustr_tf.classifier import Classifier
@@ -46,6 +47,7 @@ _SECTIONS = (
     *("dataset", "backbone", "clustering", "method"),
     *("optimizer", "training", "watch", "evaluation"),
 )
+_HALF = "mixed_bfloat16"
 _OPTIMIZERS: dict[str, type[keras.optimizers.Optimizer]] = {
     name.lower(): member
     for name, member in vars(keras.optimizers).items()
@@ -136,7 +138,7 @@ class Experiment:
                     f"which has no clusters. Received: {radius}"
                 )
         # Interval bounds are those of a network that computes in float32.
-        if self.watch.certified_linf is not None and self.training.precision == "mixed_bfloat16":
+        if self.watch.certified_linf is not None and self.training.precision == _HALF:
             raise InputError(
                 "config.watch.certified_linf must be None unless config.training.precision is "
                 f"float32. Received: {self.watch.certified_linf}"
@@ -168,31 +170,39 @@ class Experiment:
         }
 
     def resolved(self, begun: Mapping[str, Any] | None = None) -> "Experiment":
-        """The experiment with `training.precision` decided, if it is "auto".
+        """The experiment with `training.precision` and `training.jit_compile` decided, if "auto".
 
         bfloat16 where this machine multiplies it faster and the training gains by it: a backbone
         of `BFLOAT16_WIDTHS` that is wide enough, without interval bounds, on one machine, as
-        several may differ.
+        several may differ. XLA for the same backbones on GPUs.
 
         Args:
             begun: what config.json of a run that goes on holds; it keeps what it began with.
 
         Returns:
-            The experiment, with "float32" or "mixed_bfloat16".
+            The experiment, with "float32" or "mixed_bfloat16", and with True or False.
         """
-        if self.training.precision != "auto":
-            return self
-        if begun is None:
-            reduced = self._gains_by_bfloat16()
-        else:
-            reduced = begun["training"].get("precision") == "mixed_bfloat16"
-        precision = "mixed_bfloat16" if reduced else "float32"
-        return replace(self, training=replace(self.training, precision=precision))
+        training, kept = self.training, None if begun is None else begun["training"]
+        if training.precision == "auto":
+            half = self._gains_by_bfloat16() if kept is None else kept.get("precision") == _HALF
+            training = replace(training, precision=_HALF if half else "float32")
+        if training.jit_compile == "auto":
+            xla = self._gains_by_xla() if kept is None else kept.get("jit_compile") is True
+            training = replace(training, jit_compile=xla)
+        return replace(self, training=training)
 
-    def _gains_by_bfloat16(self) -> bool:
+    def _gains_by_xla(self) -> bool:
+        return self._is_wide_resnet() and bool(tf.config.list_physical_devices("GPU"))
+
+    def _is_wide_resnet(self) -> bool:
         return (
             self.backbone in BFLOAT16_WIDTHS
             and self.backbone_fields["width"] >= BFLOAT16_WIDTHS[self.backbone]
+        )
+
+    def _gains_by_bfloat16(self) -> bool:
+        return (
+            self._is_wide_resnet()
             and self.method.suits_bfloat16
             and self.watch.certified_linf is None
             and self.training.strategy != "multi_worker"

@@ -117,7 +117,8 @@ def read_value(hint: Any, value: Any, path: str) -> Any:
         return read_group(typing.cast(Callable[..., Any], hint), value, path)
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         inner = [option for option in typing.get_args(hint) if option is not types.NoneType]
-        return None if value is None else read_value(inner[0], value, path)
+        hint = type(value) if type(value) in inner else inner[0]
+        return None if value is None else read_value(hint, value, path)
     if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         if isinstance(value, str) and item is str:

@@ -153,7 +153,7 @@ def _train(
             augment=plan.augment,
             seed=training.seed,
             replicas=replicas,
-            jit_compile=training.jit_compile,
+            jit_compile=training.jit_compile is True,
             keeps_time=not training.deterministic,
             checkpoint=checkpoint,
             checksum=checksum,
@@ -192,7 +192,7 @@ def _watch(plan: Plan, classifier: Classifier, dataset: Dataset) -> WatchRobustn
         dataset.validation_labels,
         plan.watch,
         plan.training.seed,
-        plan.training.jit_compile,
+        plan.training.jit_compile is True,
     )
 
 
@@ -207,6 +207,6 @@ def _finished(plan: Plan, trainer: Trainer) -> Classifier:
         finished = plan.build_classifier("float32")
     finished.set_weights(trained.get_weights())
     if trainer.refresh:
-        embed = Embedder(finished, trainer.replicas, training.jit_compile)
+        embed = Embedder(finished, trainer.replicas, training.jit_compile is True)
         trainer.refresh.of(finished, embed, trainer.replicas).find(training.seed + training.epochs)
     return finished

@@ -78,7 +78,7 @@ class Training:
         batch_size: images of a shuffled batch of one replica; None: as many as a neighbourhood.
         strategy: "default" (one device), "mirrored" (all GPUs of this machine) or "multi_worker"
             (the machines of TF_CONFIG).
-        jit_compile: XLA; worth it for ResNets on GPUs, not for tiny networks.
+        jit_compile: XLA: True, False, or "auto": for ResNets on GPUs, never on a CPU.
         precision: of the backbone while it trains: "float32", "mixed_bfloat16", or "auto": bfloat16
             where the machine is made for it and the run gains by it.
         deterministic: bit for bit the same again; slower, and no times are recorded.
@@ -97,7 +97,7 @@ class Training:
     steps_per_epoch: int | None = None
     batch_size: int | None = None
     strategy: str = "default"
-    jit_compile: bool = False
+    jit_compile: bool | str = "auto"
     precision: str = "auto"
     deterministic: bool = False
     checkpoint: str = "last"
@@ -108,6 +108,7 @@ class Training:
         check_at_least_or_none(self, 1, "steps_per_epoch", "batch_size")
         check(self, "from 0 to 2**31 - 1", lambda seed: 0 <= seed < 2**31, "seed")
         check_one_of(self, ("default", "mirrored", "multi_worker"), "strategy")
+        check(self, "True, False or auto", lambda xla: xla in (True, False, "auto"), "jit_compile")
         check_one_of(self, ("auto", "float32", "mixed_bfloat16"), "precision")
         check_one_of(self, ("last", "best_pgd"), "checkpoint")
         check(self, "above 0", lambda minutes: minutes > 0, "checkpoint_minutes")

@@ -104,7 +104,7 @@ def test_a_step_of_a_config_for_gpus_compiles_with_xla():
     """On a small network, which a CPU compiles in seconds."""
     config = cifar10_at.get_config()
     config.backbone.update(name="small_cnn", width=2)
-    _train_one_step(config, batch=4, jit_compile=config.training.jit_compile)
+    _train_one_step(config, batch=4, jit_compile=True)
 
 
 def _train_one_step(config, batch, jit_compile):
