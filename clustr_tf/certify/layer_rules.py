@@ -13,6 +13,14 @@ UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 # root of up to 2 ulp among them.
 AFFINE_TERMS = 8
 
+# Below it float32 results may be 0: TensorFlow flushes them, and takes smaller operands for 0.
+SMALLEST_NORMAL = 2.0**-126
+# Half of float32's largest number: the rounding of the bounds that are compared with it is less.
+LARGEST_IN_RANGE = 2.0**127
+# Of the variance that batch normalisation and standardisation divide by: what underflow may take
+# of it is then below rounding.
+SMALLEST_VARIANCE = 2.0**-100
+
 Rule = TypeVar("Rule", bound=Callable[..., Any])
 
 
@@ -34,6 +42,34 @@ def gamma(terms: int, roundoff: float) -> float:
     """
     error = terms * roundoff
     return error / (1 - error) if error < 1 else math.inf
+
+
+def underflow(terms: int) -> float:
+    """Absolute error of a sum of `terms` products by underflow, for inputs of at most 0.
+
+    Every product, sum and further operation may lose up to s = 2^-126, and a weight or a bias
+    below s may count as 0, which loses s |x|; so may the output for whoever reads it. For inputs
+    of at most m that is below `underflow(terms) * (1 + m)`.
+
+    Args:
+        terms: n.
+
+    Returns:
+        2 (n + 4) s.
+
+    Example:
+        >>> underflow(1) * (1 + 1.0)  # 2.35e-37, for a product with a number of at most 1
+    """
+    return 2 * (terms + 4) * SMALLEST_NORMAL
+
+
+def check_range(layer: Any, in_range: bool) -> None:
+    """Refuses layers that may leave float32's range: they compute infinities."""
+    if not in_range:
+        raise ValueError(
+            f"layer {layer.name!r} must stay within float32's range for all images in [0, 1]. "
+            f"Received: values that may reach {LARGEST_IN_RANGE:.3g}, or divisors near 0"
+        )
 
 
 def rule_for(layer: Any, rules: Mapping[type, Rule], what: str) -> Rule:

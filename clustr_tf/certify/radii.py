@@ -19,6 +19,7 @@ from clustr_tf.certify.l2.clusters import (
 )
 from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms
 from clustr_tf.certify.l2.soft_score import soft_score_margin
+from clustr_tf.certify.layer_rules import SMALLEST_NORMAL
 from clustr_tf.certify.linf.interval import has_interval_bounds, interval_radius
 from clustr_tf.certify.linf.search import BISECTION, RadiusSearch
 from clustr_tf.classifier import Classifier
@@ -28,8 +29,6 @@ from clustr_tf.layers.distances import squared_distances
 
 # More than a float32 rounding and a few float64 ones: the cast then never rounds upwards.
 _TOWARDS_ZERO = 1 - 2.0**-22
-# Below it float32 has fewer digits.
-_SMALLEST_NORMAL = float(np.finfo(np.float32).tiny)
 # A network without a slope proves more than float32 can say.
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -329,7 +328,7 @@ def certify_embeddings(
     agreed = ops.equal(class_id, nearest_class)
     if nearest == 1:  # one classifier: what is proved of the nearest cluster is proved of it
         soft_radius = ops.maximum(soft_radius, nearest_radius)
-    slack = _slack(embeddings, norms, bound)
+    slack = _slack(embeddings, norms, variance, bound)
     soft_margin = _certified(soft_radius, agreed, slack)
     nearest_margin = _certified(nearest_radius, agreed, slack)
     lipschitz = bound.gain + bound.growth
@@ -387,13 +386,17 @@ def prove(
     scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
     by_cluster = largest(-distances) // geometry.clusters_per_class
     agreed = ops.equal(class_id, largest(scores)) & ops.equal(class_id, by_cluster)
-    margin = _certified(radius, agreed, _slack(embeddings, norms, bound))
+    margin = _certified(radius, agreed, _slack(embeddings, norms, variance, bound))
     return class_id, _float32_below(margin / (bound.gain + bound.growth))
 
 
-def _slack(embeddings: Any, norms: Any, bound: LipschitzBound) -> Any:
-    """What rounding may take of a radius in embedding space, `[batch]`; infinite for overflows."""
+def _slack(embeddings: Any, norms: Any, variance: Any, bound: LipschitzBound) -> Any:
+    """What rounding may take of a radius in embedding space, `[batch]`.
+
+    Infinite for overflows, and where sigma^2 may be flushed to 0.
+    """
     finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(ops.isfinite(norms), axis=1)
+    finite &= (variance >= SMALLEST_NORMAL) & (variance < np.inf)
     return ops.where(finite, bound.rounding(ops.cast(norms, "float64")), np.inf)
 
 
@@ -405,4 +408,4 @@ def _certified(radius: Any, agreed: Any, slack: Any) -> Any:
 def _float32_below(values: Any) -> Any:
     """Radii as float32, rounded towards zero."""
     lowered = ops.minimum(values * _TOWARDS_ZERO, _LARGEST)
-    return ops.cast(ops.where(lowered >= _SMALLEST_NORMAL, lowered, 0), "float32")
+    return ops.cast(ops.where(lowered >= SMALLEST_NORMAL, lowered, 0), "float32")

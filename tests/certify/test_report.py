@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from clustr_tf.certify.linf.boxes import LAYER_BOXES
 from clustr_tf.certify.report import certify_workdir, chosen_radii
 from clustr_tf.layers import ScaledAveragePooling2D
 from clustr_tf.run.errors import InputError
@@ -97,7 +98,10 @@ def test_the_best_proof_alone_is_told_unless_asked(certify, classifier_with, cap
     assert len(re.findall(r"75\.0% +75\.0% +50\.0%", capsys.readouterr().out)) == 2
 
 
-def test_a_network_without_interval_bounds_has_the_lipschitz_bound(certify, classifier_with):
+def test_a_network_without_interval_bounds_has_the_lipschitz_bound(
+    certify, classifier_with, monkeypatch
+):
+    monkeypatch.delitem(LAYER_BOXES, ScaledAveragePooling2D)
     figures = certify(classifier_with(ScaledAveragePooling2D(1)), linf_eps=0.1)
     assert figures["clean_accuracy"] == 0.75
     assert [proof["key"] for proof in figures["proofs"]] == ["best_proof", "lipschitz_bound"]

@@ -15,12 +15,14 @@ from keras import layers
 
 from clustr_tf.certify.layer_rules import (
     AFFINE_TERMS,
+    SMALLEST_VARIANCE,
     UNIT_ROUNDOFF,
     check_activation,
     check_batch_normalisation,
     check_channels_last,
     check_convolution,
     check_precision,
+    check_range,
     check_relu,
     check_standardisation,
     check_sum,
@@ -57,12 +59,15 @@ class LayerBound:
         terms: how many products an output value sums up; 0 for layers that do not round.
         offset: l2 norm of the output for input 0, at most this; also that of the sum of the
             absolute values that it is computed from.
+        amplification: an intermediate result is at most this times 1 + max |x|, and what it loses
+            to underflow becomes this times as much at most.
     """
 
     gain: float
     absolute_gain: float = 0.0
     terms: int = 0
     offset: float = 0.0
+    amplification: float = 1.0
 
 
 def layer_bound(layer: keras.layers.Layer, *input_shapes: Shape) -> LayerBound:
@@ -148,26 +153,32 @@ def _convolution(layer: layers.Conv2D, input_shape: Shape) -> LayerBound:
 def _batch_normalisation(layer: layers.BatchNormalization, input_shape: Shape) -> LayerBound:
     """With frozen statistics a diagonal map: the largest |gamma| / sqrt(variance + epsilon)."""
     check_batch_normalisation(layer, len(input_shape))
-    scale = 1 / np.sqrt(_weight(layer, "moving_variance") + layer.epsilon)
-    if layer.scale:
-        scale = scale * _weight(layer, "gamma")
-    shift = np.abs(_weight(layer, "moving_mean") * scale)
+    # float32 in its kernel, and in every arithmetic but float64.
+    epsilon = layer.epsilon if layer.compute_dtype == "float64" else np.float32(layer.epsilon)
+    variance = _weight(layer, "moving_variance") + float(epsilon)
+    check_range(layer, bool(np.all(variance >= SMALLEST_VARIANCE)))
+    inverse, mean = 1 / np.sqrt(variance), np.abs(_weight(layer, "moving_mean"))
+    slope = np.abs(_weight(layer, "gamma")) if layer.scale else np.ones_like(mean)
+    shift = mean * inverse * slope
     if layer.center:
         shift = shift + np.abs(_weight(layer, "beta"))
-    gain = float(np.max(np.abs(scale)))
+    gain = float(np.max(inverse * slope))
     offset = math.sqrt(math.prod(input_shape[1:-1])) * float(np.linalg.norm(shift))
-    return LayerBound(gain=gain, absolute_gain=gain, terms=AFFINE_TERMS, offset=offset)
+    amplification = np.max(np.maximum(inverse, 1) * np.maximum(slope, 1) * (1 + mean))
+    return LayerBound(gain, gain, AFFINE_TERMS, offset, float(amplification))
 
 
 def _standardisation(layer: layers.Normalization, input_shape: Shape) -> LayerBound:
     """(x - mean) / std: 1 / min std."""
     check_standardisation(layer)
-    # As the layer itself does, which is thus never divided by 0.
-    std = np.maximum(np.sqrt(_weight(layer, "variance")), keras.backend.epsilon())
-    shift = np.broadcast_to(_weight(layer, "mean") / std, (1, *input_shape[1:]))
+    # As the layer itself does, in its precision; it is thus never divided by 0.
+    std = keras.ops.maximum(keras.ops.sqrt(layer.variance), keras.backend.epsilon())
+    std, mean = _finite(layer, "variance", std), np.abs(_weight(layer, "mean"))
+    check_range(layer, bool(np.all(std >= math.sqrt(SMALLEST_VARIANCE))))
+    shift = np.broadcast_to(mean / std, (1, *input_shape[1:]))
     gain = float(1 / np.min(std))
-    offset = float(np.linalg.norm(shift))
-    return LayerBound(gain=gain, absolute_gain=gain, terms=AFFINE_TERMS, offset=offset)
+    amplification = float(np.max(np.maximum(1 / std, 1) * (1 + mean)))
+    return LayerBound(gain, gain, AFFINE_TERMS, float(np.linalg.norm(shift)), amplification)
 
 
 def _max_pooling(layer: layers.MaxPooling2D, input_shape: Shape) -> LayerBound:
@@ -193,7 +204,7 @@ def _average_pooling(layer: layers.AveragePooling2D, input_shape: Shape) -> Laye
         )
     area = math.prod(layer.pool_size)
     gain = math.sqrt(_windows_per_input(layer) / area)
-    return LayerBound(gain=gain, absolute_gain=gain, terms=area)
+    return LayerBound(gain=gain, absolute_gain=gain, terms=area, amplification=area)
 
 
 def _global_average_pooling(layer: layers.GlobalAveragePooling2D, input_shape: Shape) -> LayerBound:
@@ -201,12 +212,13 @@ def _global_average_pooling(layer: layers.GlobalAveragePooling2D, input_shape: S
     check_channels_last(layer)
     positions = math.prod(input_shape[1:3])
     gain = 1 / math.sqrt(positions)
-    return LayerBound(gain=gain, absolute_gain=gain, terms=positions)
+    return LayerBound(gain, gain, terms=positions, amplification=positions)
 
 
 def _scaled_average_pooling(layer: ScaledAveragePooling2D, input_shape: Shape) -> LayerBound:
     """A sum of n = size^2 values is at most sqrt(n) = size times their norm."""
-    return LayerBound(gain=1.0, absolute_gain=1.0, terms=layer.size**2)
+    area = layer.size**2
+    return LayerBound(gain=1.0, absolute_gain=1.0, terms=area, amplification=area)
 
 
 def _unit_ball(layer: UnitBall, input_shape: Shape) -> LayerBound:
@@ -241,6 +253,7 @@ def _scaled_residual(layer: ScaledResidualConv2D, input_shape: Shape) -> LayerBo
         absolute_gain=1 + outer * inner,
         terms=taps * sum(kernel.shape[2:]) + _RESIDUAL_TERMS,
         offset=outer * bias_norm,
+        amplification=residual_amplification(kernel, _weight(layer, "bias"), factors),
     )
 
 
@@ -279,6 +292,23 @@ LAYER_BOUNDS: dict[type, Callable[..., LayerBound]] = _EXACT | {
 }
 
 
+def residual_amplification(kernel: np.ndarray, bias: np.ndarray, factors: np.ndarray) -> float:
+    """What `ScaledResidualConv2D` makes of a number inside it: sums in absolute values, multiplied.
+
+    Args:
+        kernel: `[height, width, channels, inner]`.
+        bias: `[inner]`.
+        factors: `[inner]`, at least 0.
+
+    Returns:
+        The amplification of `LayerBound`.
+    """
+    absolute = np.abs(kernel)
+    inner = 1 + np.max(absolute.sum(axis=(0, 1, 2)) + np.abs(bias))
+    outer = 1 + np.max((absolute * (1 + factors)).sum(axis=(0, 1, 3)))
+    return float(inner * outer * (1 + np.max(factors)))
+
+
 def _windows_per_input(layer: Any) -> int:
     """How many pooling windows an input can be in: ceil(k / s) in each direction."""
     return math.prod(
@@ -294,7 +324,11 @@ def _bias_norm(layer: Any, positions: int) -> float:
 
 
 def _weight(layer: Any, name: str) -> np.ndarray:
-    values = keras.ops.convert_to_numpy(getattr(layer, name)).astype(np.float64)
+    return _finite(layer, name, getattr(layer, name))
+
+
+def _finite(layer: Any, name: str, values: Any) -> np.ndarray:
+    values = keras.ops.convert_to_numpy(values).astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError(
             f"layer {layer.name!r} must have finite weights. Received: NaN or infinity in {name!r}"

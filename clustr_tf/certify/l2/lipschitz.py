@@ -10,7 +10,15 @@ from keras import ops
 
 from clustr_tf.certify.graph import call_layer, fold_layers
 from clustr_tf.certify.l2.layer_bounds import is_measured, layer_bound
-from clustr_tf.certify.layer_rules import UNIT_ROUNDOFF, gamma
+from clustr_tf.certify.layer_rules import (
+    LARGEST_IN_RANGE,
+    SMALLEST_NORMAL,
+    UNIT_ROUNDOFF,
+    check_range,
+    gamma,
+    underflow,
+)
+from clustr_tf.certify.linf.boxes import LAYER_BOXES, Box, layer_box
 
 # Covers the rounding of the float64 arithmetic here, a small multiple of 1e-16 an operation.
 _FLOAT64_SLACK = 1 + 1e-9
@@ -66,6 +74,8 @@ class _Bounds:
         error: of the float32 tensor against the exact one, for the image itself.
         changed_error: likewise for an image changed by r, without the part that grows with r.
         growth: that part, divided by r.
+        largest: l2 norm of the float32 tensor, for all images in [0, 1].
+        box: of the float32 tensor, likewise; one image.
     """
 
     shape: tuple[int, ...]
@@ -74,6 +84,8 @@ class _Bounds:
     error: np.ndarray
     changed_error: np.ndarray
     growth: float
+    largest: float
+    box: Box
 
 
 def lipschitz_bound(network: keras.Model) -> LipschitzBound:
@@ -85,12 +97,13 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
     error grows by the gains of the later layers. The norms of these inputs are measured for every
     image where many products are summed, and bounded by the layers before where not; for an image
     changed by r they are larger by at most the gain up to there times r and the errors themselves.
+    Results below 2^-126 may be flushed to 0: see `underflow`. The range of all that is computed is
+    bounded for all images in [0, 1], by boxes that are cut by norms, and must be float32's.
 
     WARNING: the bounds hold for inference and these very weights. The rounding is that of IEEE
     float32 or float64 products and sums, each layer evaluated as written: it does not cover
     TensorFloat-32 (`tf.config.experimental.enable_tensor_float_32_execution(False)` switches it
-    off), bfloat16, float16, Winograd or Fourier convolutions, weights folded into one another, or
-    underflow.
+    off), bfloat16, float16, Winograd or Fourier convolutions, or weights folded into one another.
 
     Args:
         network: a functional model of layers known to `layer_bound` and of nested functional
@@ -102,7 +115,8 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
 
     Raises:
         ValueError: if the network is not of that form, or if a layer has no proved bound, does not
-            compute in float32 or float64, is used more than once or in training mode.
+            compute in float32 or float64, may leave float32's range, is used more than once or in
+            training mode.
 
     Example:
         >>> lipschitz_bound(classifier.embedder).gain
@@ -124,7 +138,6 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
     if None in shape[1:]:
         raise ValueError(f"network must have a fixed input shape. Received: {shape}")
     forms = np.eye(1 + len(measured_layers))
-    no_error = np.zeros(len(forms))
     # Of all layers: one that computes nothing rounds all the same where it narrows its input.
     roundoff = UNIT_ROUNDOFF["float64" if dtypes == {"float64"} else "float32"]
     measured = iter(forms[1:])
@@ -137,8 +150,11 @@ def lipschitz_bound(network: keras.Model) -> LipschitzBound:
     # What overflows is refused below.
     with np.errstate(over="ignore", invalid="ignore"):
         # Of pixels in [0, 1].
-        norm = forms[0] * math.sqrt(math.prod(shape[1:]))
-        image = _Bounds(shape, 1.0, norm, no_error, no_error, 0.0)
+        largest = math.sqrt(math.prod(shape[1:]))
+        box = Box(ops.zeros((1, *shape[1:]), "float64"), ops.ones((1, *shape[1:]), "float64"))
+        # Of pixels that are flushed to 0.
+        error = forms[0] * (SMALLEST_NORMAL * largest)
+        image = _Bounds(shape, 1.0, forms[0] * largest, error, error, 0.0, largest, box)
         result = fold_layers(network, image, visit)
     slack = result.error + result.changed_error
     figures = [result.gain, result.growth, *slack]
@@ -194,23 +210,53 @@ def _output_bounds(
 ) -> _Bounds:
     shapes = [bounds.shape for bounds in inputs]
     found = layer_bound(layer, *shapes)
+    shape = tuple(layer.compute_output_shape(shapes if len(shapes) > 1 else shapes[0]))
     gain = sum(bounds.gain for bounds in inputs)
     error = np.sum([bounds.error for bounds in inputs], axis=0)
     changed_error = np.sum([bounds.changed_error for bounds in inputs], axis=0)
     growth = sum(bounds.growth for bounds in inputs)
     norm = np.sum([bounds.norm for bounds in inputs], axis=0) if measured is None else measured
+    largest = sum(bounds.largest for bounds in inputs)
+    constant = np.eye(len(norm))[0]
+    # What is measured of an input is without what is flushed to 0.
+    norm = norm + constant * SMALLEST_NORMAL * math.sqrt(math.prod(shapes[0][1:]))
     rate = gamma(found.terms + 2, roundoff) if found.terms else 0.0
-    offset = np.eye(len(norm))[0] * found.offset
-    rounding = rate * (found.absolute_gain * norm + offset)
+    lost = 0.0
+    if found.terms:
+        farthest = max(float(ops.max(bounds.box.magnitude)) for bounds in inputs)
+        reach = found.amplification * (1 + farthest)
+        lost = underflow(found.terms) * reach * math.sqrt(math.prod(shape[1:]))
+    offset = constant * found.offset
+    rounding = rate * (found.absolute_gain * norm + offset) + constant * lost
+    largest_rounding = rate * (found.absolute_gain * largest + found.offset) + lost
+    largest = found.gain * largest + found.offset + largest_rounding
+    box, largest = _range(layer, [bounds.box for bounds in inputs], shape, largest)
     return _Bounds(
-        shape=tuple(layer.compute_output_shape(shapes if len(shapes) > 1 else shapes[0])),
+        shape=shape,
         gain=found.gain * gain,
         norm=found.gain * norm + offset + rounding,
         error=found.gain * error + rounding,
         changed_error=found.gain * changed_error
-        + rate * (found.absolute_gain * (norm + error + changed_error) + offset),
+        + rate * (found.absolute_gain * (norm + error + changed_error) + offset)
+        + constant * lost,
         growth=found.gain * growth + rate * found.absolute_gain * (gain + growth),
+        largest=largest,
+        box=box,
     )
+
+
+def _range(layer: Any, inputs: list[Box], shape: tuple[int, ...], norm: float) -> tuple[Box, float]:
+    """The box of a layer's outputs for all images, cut by a bound of their l2 norm; and the norm.
+
+    Boxes alone grow faster than norms in deep networks, norms alone know nothing of clips.
+    """
+    if type(layer) not in LAYER_BOXES:  # of a user's own, perhaps
+        check_range(layer, norm <= LARGEST_IN_RANGE)
+        return Box(*(ops.full((1, *shape[1:]), end, "float64") for end in (-norm, norm))), norm
+    box = layer_box(layer, inputs, UNIT_ROUNDOFF["float32"])
+    check_range(layer, bool(box.is_finite[0]))
+    norm = min(norm, _FLOAT64_SLACK * float(np.linalg.norm(np.ravel(box.magnitude))))
+    return Box(ops.maximum(box.lower, -norm), ops.minimum(box.upper, norm)), norm
 
 
 def _norm_bounds(values: Any) -> Any:

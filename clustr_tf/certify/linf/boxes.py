@@ -4,15 +4,19 @@ The box of a layer holds its output for all inputs of the given boxes, at infere
 nothing is known of raises.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from clustr_tf.certify.layer_rules import (
     AFFINE_TERMS,
+    LARGEST_IN_RANGE,
+    SMALLEST_VARIANCE,
     check_activation,
     check_batch_normalisation,
     check_channels_last,
@@ -23,8 +27,17 @@ from clustr_tf.certify.layer_rules import (
     check_sum,
     gamma,
     rule_for,
+    underflow,
 )
-from clustr_tf.layers import BatchNormalization, Saturation, UnitBall
+from clustr_tf.layers import (
+    BatchNormalization,
+    MaxMin,
+    Saturation,
+    ScaledAveragePooling2D,
+    ScaledResidualConv2D,
+    SpaceToDepth,
+    UnitBall,
+)
 from clustr_tf.layers.activations import norm_beyond_unit
 
 # Two for the rounding of the network, as in `lipschitz_bound`; two for that of the box itself.
@@ -57,6 +70,13 @@ class Box(NamedTuple):
         """The largest absolute value inside."""
         return ops.maximum(ops.abs(self.lower), ops.abs(self.upper))
 
+    @property
+    def is_finite(self) -> Any:
+        """Whether all entries are, bool `[batch]`."""
+        # One sum tells: the widths are not negative, and infinities and NaN stay what they are.
+        axes = tuple(range(1, len(self.lower.shape)))
+        return ops.isfinite(ops.sum(self.upper - self.lower, axis=axes))
+
     def ascended(self, function: Callable[[Any], Any]) -> "Box":
         """The box of a function that never decreases and does not round.
 
@@ -77,6 +97,7 @@ def affine_image(
     absolute_offset: Any,
     terms: int,
     roundoff: float,
+    amplification: Any = 1.0,
 ) -> Box:
     """The smallest box with W x + b for every x of a box, enlarged by the rounding of W x + b.
 
@@ -88,6 +109,10 @@ def affine_image(
     exceed m. Together they stay below 2 u (|W| m + |b|) for u = 2^-24 and n < 2^24, which
     gamma_{n+4} has over gamma_{n+2}.
 
+    Underflow takes at most `underflow(n)` a (1 + max m) more, a the amplification; overflow is
+    excluded where |W| m + |b|, which no partial sum exceeds but for rounding, and a (1 + max m)
+    are within float32's range. Elsewhere the bounds are infinite.
+
     Args:
         box: of x.
         product: x -> W x.
@@ -96,6 +121,8 @@ def affine_image(
         absolute_offset: sum of the absolute values that b is computed from.
         terms: n, how many products an output value sums up.
         roundoff: u of the arithmetic to be covered, the box then being float64; 0 for none.
+        amplification: a; an intermediate result is at most a (1 + max |x|), and what it loses to
+            underflow becomes a times as much at most. Broadcasts to the output.
 
     Returns:
         The box of the outputs.
@@ -105,20 +132,27 @@ def affine_image(
 
     Reference:
         Gowal et al., arXiv 1810.12715, equation 6 (centre and radius); Higham, "Accuracy and
-        Stability of Numerical Algorithms", section 3.1 (rounding).
+        Stability of Numerical Algorithms", sections 2.1 and 3.1 (underflow, rounding).
     """
     centre = product(box.centre) + offset
     radius = absolute_product(box.radius)
     if roundoff:
-        largest = absolute_product(box.magnitude) + absolute_offset
-        radius += gamma(terms + _FURTHER_TERMS, roundoff) * largest
+        magnitude = box.magnitude
+        largest = absolute_product(magnitude) + absolute_offset
+        farthest = ops.max(magnitude, axis=tuple(range(1, len(magnitude.shape))))
+        farthest = ops.reshape(farthest, (-1,) + (1,) * (len(centre.shape) - 1))
+        reach = amplification * (1 + farthest)
+        error = gamma(terms + _FURTHER_TERMS, roundoff) * largest + underflow(terms) * reach
+        in_range = largest + error + reach <= LARGEST_IN_RANGE
+        radius = ops.where(in_range, radius + error, math.inf)
     return Box(centre - radius, centre + radius)
 
 
 def layer_box(layer: keras.layers.Layer, inputs: list[Box], roundoff: float) -> Box:
     """The box of a layer's outputs, by the rule of `LAYER_BOXES` for its type.
 
-    Weights are cast to the dtype of the boxes. Differentiable.
+    Weights are cast to the dtype of the boxes. Differentiable. With a roundoff, an image whose
+    values may leave float32's range has all numbers as its box, and so behind every later layer.
 
     WARNING: the box holds for inference, for these very weights, and for layers of exactly the
     types of the table: a subclass may compute something else.
@@ -140,9 +174,14 @@ def layer_box(layer: keras.layers.Layer, inputs: list[Box], roundoff: float) -> 
         >>> layer_box(keras.layers.ReLU(), [Box(x - 1, x + 1)], 0.0)
     """
     rule = rule_for(layer, LAYER_BOXES, "interval bounds")
-    if roundoff:
-        check_precision(layer)
-    return rule(layer, inputs, roundoff)
+    if not roundoff:
+        return rule(layer, inputs, roundoff)
+    check_precision(layer)
+    box = rule(layer, inputs, roundoff)
+    # Clips, maxima and quotients could make finite numbers of infinity and NaN.
+    finite = functools.reduce(ops.logical_and, [each.is_finite for each in (*inputs, box)])
+    finite = ops.reshape(finite, (-1,) + (1,) * (len(box.lower.shape) - 1))
+    return Box(ops.where(finite, box.lower, -math.inf), ops.where(finite, box.upper, math.inf))
 
 
 def _flattened(layer: layers.Flatten, inputs: list[Box], roundoff: float) -> Box:
@@ -172,7 +211,8 @@ def _relu(layer: layers.ReLU, inputs: list[Box], roundoff: float) -> Box:
     (box,) = inputs
     if layer.max_value is None:
         return box.ascended(ops.relu)
-    return box.ascended(lambda x: ops.clip(x, 0, layer.max_value))
+    largest = float(np.float32(layer.max_value))  # as Keras rounds it, in every precision
+    return box.ascended(lambda x: ops.clip(x, 0, largest))
 
 
 def _saturation(layer: Saturation, inputs: list[Box], roundoff: float) -> Box:
@@ -181,7 +221,10 @@ def _saturation(layer: Saturation, inputs: list[Box], roundoff: float) -> Box:
 
 
 def _unit_ball(layer: UnitBall, inputs: list[Box], roundoff: float) -> Box:
-    """Every entry over the norm of the box's nearest or farthest point, whichever is worse."""
+    """Every entry over the norm of the box's nearest or farthest point, whichever is worse.
+
+    Squares that underflow are nothing beside the 1 that the sum of squares is compared with.
+    """
     (box,) = inputs
     smallest = norm_beyond_unit(ops.relu(box.lower) + ops.relu(-box.upper))
     largest = norm_beyond_unit(box.magnitude)
@@ -190,8 +233,60 @@ def _unit_ball(layer: UnitBall, inputs: list[Box], roundoff: float) -> Box:
     if roundoff:
         # The sum of squares, its root and the quotient; then those of this box, in float64.
         error = gamma(2 * (box.lower.shape[-1] + AFFINE_TERMS), roundoff)
-        lower, upper = lower - error * ops.abs(lower), upper + error * ops.abs(upper)
+        squares = ops.sum(ops.square(box.magnitude), axis=-1, keepdims=True)
+        lost = ops.where(squares <= LARGEST_IN_RANGE, 0 * squares + underflow(1), math.inf)
+        lower = lower - error * ops.abs(lower) - lost
+        upper = upper + error * ops.abs(upper) + lost
     return Box(lower, upper)
+
+
+def _monotone(layer: Any, inputs: list[Box], roundoff: float) -> Box:
+    """Of a layer that moves or compares values, and never decreases in any of them."""
+    (box,) = inputs
+    return box.ascended(layer.call)  # in the precision of the box
+
+
+def _scaled_average_pooling(
+    layer: ScaledAveragePooling2D, inputs: list[Box], roundoff: float
+) -> Box:
+    area = layer.size**2
+    return _linear(inputs, layer.call, area, roundoff, largest_sum=area)
+
+
+def _scaled_residual(layer: ScaledResidualConv2D, inputs: list[Box], roundoff: float) -> Box:
+    """X - W diag(factors) relu(W^T x + b), the factors at least 0, as the sum of two boxes."""
+    (box,) = inputs
+    kernel, bias, factors = (_weight(x, inputs) for x in (layer.kernel, layer.bias, layer.factors))
+    absolute_kernel = ops.abs(kernel)
+    taps = math.prod(kernel.shape[:2])
+
+    def forward(x: Any, kernel: Any) -> Any:
+        return ops.conv(x, kernel, 1, "same", "channels_last")
+
+    def backward(x: Any, kernel: Any) -> Any:
+        return ops.conv_transpose(x * factors, kernel, 1, "same", None, "channels_last")
+
+    inner = affine_image(
+        box,
+        lambda x: forward(x, kernel),
+        lambda x: forward(x, absolute_kernel),
+        bias,
+        ops.abs(bias),
+        taps * kernel.shape[2],
+        roundoff,
+    ).ascended(ops.relu)
+    sums = ops.max(ops.sum(absolute_kernel, axis=(0, 1, 3)))
+    change = affine_image(
+        inner,
+        lambda x: -backward(x, kernel),
+        lambda x: backward(x, absolute_kernel),
+        0.0,
+        0.0,
+        taps * kernel.shape[3] + 1,
+        roundoff,
+        (1 + sums) * (1 + ops.max(factors)),
+    )
+    return _added([box, change], roundoff)
 
 
 def _activation(layer: layers.Activation, inputs: list[Box], roundoff: float) -> Box:
@@ -216,7 +311,8 @@ def _average_pooling(layer: layers.AveragePooling2D, inputs: list[Box], roundoff
             x, layer.pool_size, layer.strides, layer.padding, data_format="channels_last"
         )
 
-    return _linear(inputs, average, math.prod(layer.pool_size), roundoff)
+    area = math.prod(layer.pool_size)
+    return _linear(inputs, average, area, roundoff, largest_sum=area)
 
 
 def _global_average_pooling(
@@ -228,15 +324,17 @@ def _global_average_pooling(
     def average(x: Any) -> Any:
         return ops.mean(x, axis=(1, 2), keepdims=layer.keepdims)
 
-    return _linear(inputs, average, positions, roundoff)
+    return _linear(inputs, average, positions, roundoff, largest_sum=positions)
 
 
 def _sum(layer: layers.Add, inputs: list[Box], roundoff: float) -> Box:
     check_sum(layer, [tuple(box.lower.shape[1:]) for box in inputs])
-    stacked = Box(
-        ops.stack([box.lower for box in inputs]), ops.stack([box.upper for box in inputs])
-    )
-    return _linear([stacked], lambda x: ops.sum(x, axis=0), len(inputs), roundoff)
+    return _added(inputs, roundoff)
+
+
+def _added(inputs: list[Box], roundoff: float) -> Box:
+    lower, upper = (ops.stack(ends, axis=1) for ends in zip(*inputs, strict=True))
+    return _linear([Box(lower, upper)], lambda x: ops.sum(x, axis=1), len(inputs), roundoff)
 
 
 def _dense(layer: layers.Dense, inputs: list[Box], roundoff: float) -> Box:
@@ -268,16 +366,22 @@ def _batch_normalisation(
 def _standardisation(layer: layers.Normalization, inputs: list[Box], roundoff: float) -> Box:
     check_standardisation(layer)
     (box,) = inputs
-    mean, variance = (_weight(x, inputs) for x in (layer.mean, layer.variance))
-    # As the layer itself does, which is thus never divided by 0.
-    scale = 1 / ops.maximum(ops.sqrt(variance), keras.backend.epsilon())
-    return _scaled(box, scale, [-mean * scale], roundoff)
+    # As the layer itself does, in its precision; it is thus never divided by 0.
+    std = ops.maximum(ops.sqrt(ops.convert_to_tensor(layer.variance)), keras.backend.epsilon())
+    mean, std = _weight(layer.mean, inputs), _weight(std, inputs)
+    scale = 1 / ops.where(std >= SMALLEST_VARIANCE**0.5, std, math.nan)
+    amplification = ops.maximum(scale, 1) * (1 + ops.abs(mean))
+    return _scaled(box, scale, [-mean * scale], roundoff, amplification)
 
 
 # (layer, boxes of its inputs, unit roundoff) -> box. A further type of layer is a line here.
 LAYER_BOXES: dict[type, Callable[..., Box]] = {
     BatchNormalization: _batch_normalisation,
+    MaxMin: _monotone,
     Saturation: _saturation,
+    ScaledAveragePooling2D: _scaled_average_pooling,
+    ScaledResidualConv2D: _scaled_residual,
+    SpaceToDepth: _monotone,
     UnitBall: _unit_ball,
     layers.Activation: _activation,
     layers.Add: _sum,
@@ -315,16 +419,20 @@ def normalised(
         ValueError: if the layer normalises another axis than the last.
     """
     check_batch_normalisation(layer, len(box.lower.shape))
-    scale = ops.rsqrt(variance + layer.epsilon)
-    if layer.scale:
-        scale = scale * _weight(layer.gamma, [box])
-    offsets = [-mean * scale]
+    # float32 in its kernel, and in every arithmetic but float64.
+    epsilon = layer.epsilon if layer.compute_dtype == "float64" else np.float32(layer.epsilon)
+    variance = variance + float(epsilon)
+    inverse = ops.rsqrt(ops.where(variance >= SMALLEST_VARIANCE, variance, math.nan))
+    slope = _weight(layer.gamma, [box]) if layer.scale else ops.ones_like(mean)
+    offsets = [-mean * inverse * slope]
     if layer.center:
         offsets.append(_weight(layer.beta, [box]))
-    return _scaled(box, scale, offsets, roundoff)
+    # In whatever order the factors are multiplied.
+    amplification = ops.maximum(inverse, 1) * ops.maximum(ops.abs(slope), 1) * (1 + ops.abs(mean))
+    return _scaled(box, inverse * slope, offsets, roundoff, amplification)
 
 
-def _scaled(box: Box, scale: Any, offsets: list[Any], roundoff: float) -> Box:
+def _scaled(box: Box, scale: Any, offsets: list[Any], roundoff: float, amplification: Any) -> Box:
     absolute_scale = ops.abs(scale)
     return affine_image(
         box,
@@ -334,6 +442,7 @@ def _scaled(box: Box, scale: Any, offsets: list[Any], roundoff: float) -> Box:
         sum(map(ops.abs, offsets)),
         AFFINE_TERMS,
         roundoff,
+        amplification,
     )
 
 
@@ -361,10 +470,16 @@ def _with_bias(
     return _activated(layer, image)
 
 
-def _linear(inputs: list[Box], product: Callable[[Any], Any], terms: int, roundoff: float) -> Box:
-    """Of a map without negative weights."""
+def _linear(
+    inputs: list[Box],
+    product: Callable[[Any], Any],
+    terms: int,
+    roundoff: float,
+    largest_sum: int = 1,
+) -> Box:
+    """Of a map without negative weights; averages sum up before they divide."""
     (box,) = inputs
-    return affine_image(box, product, product, 0.0, 0.0, terms, roundoff)
+    return affine_image(box, product, product, 0.0, 0.0, terms, roundoff, largest_sum)
 
 
 def _activated(layer: Any, box: Box) -> Box:

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from clustr_tf.certify.graph import call_layer, fold_layers
-from clustr_tf.certify.layer_rules import UNIT_ROUNDOFF, rule_for
+from clustr_tf.certify.layer_rules import SMALLEST_NORMAL, UNIT_ROUNDOFF, rule_for
 from clustr_tf.certify.linf.boxes import LAYER_BOXES, Box, layer_box, normalised
 from clustr_tf.certify.linf.head import (
     nearest_cluster_margins,
@@ -86,8 +86,8 @@ def embedding_box(network: keras.Model, box: Box) -> Box:
 
     WARNING: this holds for inference, for these very weights and for IEEE float32 (or float64)
     products and sums, each layer evaluated as written. It does not cover TensorFloat-32, bfloat16,
-    float16, Winograd or Fourier convolutions, weights folded into one another, overflow or
-    underflow.
+    float16, Winograd or Fourier convolutions, or weights folded into one another. Underflow is
+    covered; an image of whose box some value may leave float32's range has an infinite box.
 
     Args:
         network: a functional model of layers known to `layer_box` and nested functional
@@ -202,8 +202,11 @@ def certified_linf(
     differences = worst_differences(box, centroids, labels, clusters, UNIT_ROUNDOFF["float64"])
     soft = soft_score_margins(differences, labels, variance, clusters, head.ranked_clusters)
     # Not-a-number could be lost on its way, in maxima.
-    finite = ops.all(ops.isfinite(embeddings), axis=1) & ops.all(
-        [ops.all(ops.isfinite(weight)) for weight in [*network.weights, *head.weights]]
+    finite = (
+        box.is_finite
+        & ops.all(ops.isfinite(embeddings), axis=1)
+        & ops.all([ops.all(ops.isfinite(weight)) for weight in [*network.weights, *head.weights]])
+        & (variance >= SMALLEST_NORMAL)
     )
     # A box of other pixels or a negative radius would not hold the image.
     valid = ops.all((images >= 0) & (images <= 1), axis=(1, 2, 3)) & (

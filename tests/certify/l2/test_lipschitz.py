@@ -9,6 +9,7 @@ from keras import layers
 from clustr_tf.backbones import build_backbone
 from clustr_tf.certify.l2.layer_bounds import LAYER_BOUNDS, LayerBound
 from clustr_tf.certify.l2.lipschitz import embed_with_norms, lipschitz_bound
+from clustr_tf.layers import Saturation
 
 SHAPE = (8, 8, 2)
 
@@ -307,13 +308,44 @@ def test_refuses_networks_of_another_form():
         lipschitz_bound(keras.Model([first, second], layers.Add()([first, second])))
 
 
-def test_refuses_a_bound_that_is_not_finite():
-    """Eleven factors of 1e30: beyond 1e308 even float64 overflows."""
+def chain(*weights):
+    """One pixel, multiplied by one weight after the other."""
     images = keras.Input((1, 1, 1))
     x = layers.Flatten()(images)
-    for _ in range(11):
-        dense = layers.Dense(1, use_bias=False)
+    for number, weight in enumerate(weights):
+        dense = layers.Dense(1, use_bias=False, name=f"dense{number}")
         x = dense(x)
-        dense.kernel.assign([[1e30]])
-    with pytest.raises(ValueError, match="finite Lipschitz bound"):
-        lipschitz_bound(keras.Model(images, x))
+        dense.kernel.assign([[weight]])
+    return keras.Model(images, x)
+
+
+@pytest.mark.parametrize("weights", [(1e30,) * 11, (1e20, 1e-20, 1e20, 1e20, 1e-38)])
+def test_refuses_a_network_that_may_leave_the_range_of_float32(weights):
+    """1e20 times 1e20 is beyond 3.4e38, whatever comes later."""
+    culprit = "dense1" if weights[1] > 1 else "dense3"
+    with pytest.raises(ValueError, match=f"'{culprit}' must stay within float32's range.*Received"):
+        lipschitz_bound(chain(*weights))
+
+
+def test_products_that_are_flushed_to_zero_are_in_the_slack():
+    """X times 1e-19, 2e-19, 1e19 and 5e18 is x; TensorFlow makes 0 of 2e-38 x for x < 0.588.
+
+    What a product may lose, 2^-126, becomes 5e37 times as much: 0.59 for each of two images.
+    """
+    network = chain(1e-19, 2e-19, 1e19, 5e18)
+    bound = lipschitz_bound(network)
+    bright, dark = (np.full((1, 1, 1, 1), value, "float32") for value in (0.65, 0.55))
+    (embedding, norms), (changed, _) = (embed_with_norms(network, x) for x in (bright, dark))
+    assert (
+        abs(float(embedding[0, 0] - changed[0, 0])) <= 0.1 * bound.gain + bound.rounding(norms)[0]
+    )
+    assert bound.rounding(norms)[0] >= 2 * 5e37 * 2.0**-126
+
+
+def test_norms_do_not_overflow_where_clips_keep_values_small():
+    """1e30 times 1e30, with a clip to [0, 1] between them, is in range: 1e30."""
+    images = keras.Input((1, 1, 1))
+    first, second = (layers.Dense(1, use_bias=False) for _ in range(2))
+    network = keras.Model(images, second(Saturation()(first(layers.Flatten()(images)))))
+    network.set_weights([np.full((1, 1), 1e30)] * 2)
+    assert lipschitz_bound(network).gain == pytest.approx(1e60)

@@ -301,6 +301,83 @@ def test_only_the_l_nearest_prove_no_more_than_a_single_cluster_does(classifier)
     assert np.all(found.nearest_cluster_certified.numpy() >= found.certified.numpy())
 
 
+def one_pixel(*body):
+    pixels = keras.Input((1, 1, 1))
+    x = layers.Flatten()(pixels)
+    for part in body:
+        x = part(x)
+    return keras.Model(pixels, x)
+
+
+def times(weight):
+    constant = keras.initializers.Constant(weight)
+    return layers.Dense(1, use_bias=False, kernel_initializer=constant)
+
+
+def box_of(network, pixel, eps):
+    images = np.reshape(pixel, (-1, 1, 1, 1))
+    return embedding_box(network, image_box(images, eps, 2.0**-53))
+
+
+@pytest.mark.parametrize("behind", [UnitBall, Saturation, layers.ReLU])
+def test_an_image_that_may_leave_the_range_of_float32_has_no_box(behind):
+    """1e20 times 1e20 x stays within 5e37 for x < 0.005; other images of the batch keep theirs."""
+    network = one_pixel(times(1e20), times(1e20), behind(), times(1.0))
+    box = box_of(network, [0.002, 0.9, 0.004], 0.001)
+    small = behind is not UnitBall  # whose squares are beyond it all the same
+    np.testing.assert_array_equal(box.is_finite, [small, False, small])
+    assert np.all(box.lower.numpy()[1] == -np.inf)
+    assert np.all(box.upper.numpy()[1] == np.inf)
+
+
+def test_squares_beyond_the_range_of_float32_prove_nothing():
+    """2.5e19 x: its square overflows for x > 0.737, and the unit ball makes 0 of what is 1."""
+    network, head = one_pixel(times(2.5e19), UnitBall()), ClusteringHead(2, 1)
+    head.set_clusters([[0.0], [1.0]], variance=1.0)
+    images = np.reshape(np.array([0.1, 0.7], "float32"), (2, 1, 1, 1))
+    np.testing.assert_array_equal(network(images + np.float32(0.08)), [[1], [0]])
+    found = certified_linf(network, head, images, 0.02)
+    np.testing.assert_array_equal(found.certified, [True, False])
+    np.testing.assert_array_equal(found.nearest_cluster_certified, [True, False])
+
+
+def test_boxes_hold_what_underflows():
+    """X times 1e-19, 2e-19, 1e19 and 5e18 is x; TensorFlow makes 0 of 2e-38 x for x < 0.588."""
+    network = one_pixel(*map(times, (1e-19, 2e-19, 1e19, 5e18)))
+    box = box_of(network, 0.65, 0.1)
+    for pixel in (0.55, 0.74):
+        output = float(network(np.full((1, 1, 1, 1), pixel, "float32"))[0, 0])
+        assert float(box.lower[0, 0]) <= output <= float(box.upper[0, 0])
+    assert output > 0.7
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("largest", [0.1, 0.3, 6.0, 1e-39])
+def test_boxes_hold_the_constant_that_a_layer_computes_with(dtype, largest):
+    """0.1 is 0.100000001 in float32, and Keras rounds it for float64 too."""
+    layer = layers.ReLU(max_value=largest, dtype=dtype)
+    box = layer_box(layer, [Box(*np.array([[[4.0]], [[5.0]]]))], 2.0**-24)
+    output = np.asarray(layer(np.array([[4.5]], dtype)), "float64")
+    assert np.all(box.lower <= output + 2.0**-126)
+    assert np.all(output <= box.upper)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 1e-39, 1e-33])
+def test_batch_normalisation_without_variance_has_no_box(epsilon):
+    """A divisor that float32 may flush to 0 makes NaN of the network."""
+    norm = layers.BatchNormalization(epsilon=epsilon, moving_variance_initializer="zeros")
+    assert not box_of(one_pixel(norm), 0.5, 0.1).is_finite[0]
+
+
+def test_a_variance_that_is_flushed_to_zero_proves_nothing():
+    network, head = one_pixel(times(1.0)), ClusteringHead(2, 1)
+    head.set_clusters([[0.0], [1.0]], variance=1.0)
+    head.variance.assign(1e-39)
+    found = certified_linf(network, head, np.full((1, 1, 1, 1), 0.1, "float32"), 0.05)
+    assert not found.certified[0]
+    assert not found.nearest_cluster_certified[0]
+
+
 def test_weights_that_are_not_finite_prove_nothing():
     network, head = two_neurons(), ClusteringHead(2, 1)
     head.set_clusters([[0.0, 0.0], [2.0, 0.0]], variance=0.5)
