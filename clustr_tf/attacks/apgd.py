@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from clustr_tf.attacks.balls import boundary_perturbations, direction, norm_order, projected
-from clustr_tf.attacks.losses import AttackLoss, attack_loss, of_others, targeted_dlr
+from clustr_tf.attacks.balls import boundary_perturbations, direction, finite, norm_order, projected
+from clustr_tf.attacks.losses import AttackLoss, attack_loss, ranked_class, targeted_dlr
 from clustr_tf.data.pixels import checked_examples, to_pixels
 
 _ENOUGH_INCREASES = 0.75  # rho
@@ -209,7 +209,7 @@ class APGD:
             losses = self._losses(labels, targets, logits)
         gradient = tape.gradient(losses, images, unconnected_gradients="zero")
         wrong = tf.argmax(logits, axis=1) != labels
-        return tf.cast(losses, tf.float32), gradient, wrong
+        return tf.cast(losses, tf.float32), finite(gradient), wrong
 
     def _find(
         self,
@@ -324,12 +324,7 @@ class TargetedAPGD(APGD):
         """
         images = tf.convert_to_tensor(images, tf.float32)
         labels = tf.cast(tf.convert_to_tensor(labels), tf.int64)
-        logits = self._log_scores(images)
-        others = logits.shape[1] - 1
-        if isinstance(target_rank, int) and not 1 <= target_rank <= others:
-            raise ValueError(f"target_rank must be 1 to {others}. Received: {target_rank}")
-        ranked = tf.argsort(of_others(labels, logits), axis=1, direction="DESCENDING", stable=True)
-        targets = tf.cast(tf.gather(ranked, target_rank - 1, axis=1), tf.int64)
+        targets = ranked_class(labels, self._log_scores(images), target_rank)
         return self._run(images, labels, targets, eps, seed, example_ids)
 
     def _losses(self, labels: tf.Tensor, targets: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:

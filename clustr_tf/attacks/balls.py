@@ -49,6 +49,11 @@ def direction(gradient: tf.Tensor, norm: float) -> tf.Tensor:
     return tf.math.divide_no_nan(scaled, length(scaled))
 
 
+def finite(gradient: tf.Tensor) -> tf.Tensor:
+    """The gradient, 0 where it is infinite or NaN: there it leads nowhere."""
+    return tf.where(tf.math.is_finite(gradient), gradient, tf.zeros_like(gradient))
+
+
 def length(values: tf.Tensor) -> tf.Tensor:
     """The l2 norm of each example, `[batch, H, W, C]` -> `[batch, 1, 1, 1]`."""
     return tf.sqrt(tf.reduce_sum(tf.square(values), axis=_AXES, keepdims=True))

@@ -39,6 +39,30 @@ def of_others(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.where(is_label, logits.dtype.min, logits)
 
 
+def ranked_class(labels: tf.Tensor, logits: tf.Tensor, rank: tf.Tensor | int) -> tf.Tensor:
+    """The class that is `rank`-th best of the others.
+
+    Args:
+        labels: int `[batch]`.
+        logits: `[batch, classes]`, at least two classes.
+        rank: 1 to classes - 1.
+
+    Returns:
+        int64 `[batch]`.
+
+    Raises:
+        ValueError: if rank, where it is an int, is not the rank of another class.
+
+    Example:
+        >>> ranked_class(tf.constant([0]), tf.constant([[4.0, 3.0, 1.0, 2.0]]), 2)  # [3]
+    """
+    others = logits.shape[1] - 1
+    if isinstance(rank, int) and not 1 <= rank <= others:
+        raise ValueError(f"target_rank must be 1 to {others}. Received: {rank}")
+    ranked = tf.argsort(of_others(labels, logits), axis=1, direction="DESCENDING", stable=True)
+    return tf.cast(tf.gather(ranked, rank - 1, axis=1), tf.int64)
+
+
 def dlr(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Difference of logits ratio: the margin in units of the largest logit minus the third.
 
