@@ -116,9 +116,12 @@ class APGD:
         norm: "linf" or "l2".
         loss: a key of `ATTACK_LOSSES`, or a callable `(labels, logits)` -> `[batch]`.
         steps: gradient steps, at least 1.
+        draws: evaluations of the model that loss and gradient are the mean of, at least 1: more
+            than one for models that draw random numbers (expectation over transformation, Athalye
+            et al., arXiv 1802.00420). An example is broken if the last of them is wrong.
 
     Raises:
-        ValueError: if norm or loss is unknown, or steps is below 1.
+        ValueError: if norm or loss is unknown, or steps or draws is below 1.
 
     Example:
         >>> attack = APGD(model, (32, 32, 3), norm="linf", loss="ce", steps=100)
@@ -136,10 +139,11 @@ class APGD:
         norm: str = "linf",
         loss: str | AttackLoss = "ce",
         steps: int = 100,
+        draws: int = 1,
     ):
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1. Received: {steps}")
-        self._log_scores = log_scores
+        if steps < 1 or draws < 1:
+            raise ValueError(f"steps and draws must be at least 1. Received: {steps} and {draws}")
+        self._log_scores, self._draws = log_scores, draws
         self._norm, self._loss = norm_order(norm), attack_loss(loss)
         self._shape, self.steps = tuple(image_shape), steps
         checked = checkpoints(steps)
@@ -202,7 +206,27 @@ class APGD:
     def _evaluate(
         self, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Loss, gradient and whether misclassified."""
+        """Loss and gradient, means over the draws, and whether misclassified."""
+        if self._draws == 1:
+            return self._evaluate_once(images, labels, targets)
+
+        def draw(
+            done: tf.Tensor, losses: tf.Tensor, gradient: tf.Tensor, _: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            new_losses, new_gradient, wrong = self._evaluate_once(images, labels, targets)
+            return done + 1, losses + new_losses, gradient + new_gradient, wrong
+
+        zeros = tf.zeros_like(labels, tf.float32)
+        _, losses, gradient, wrong = tf.while_loop(
+            lambda done, *_: done < self._draws,
+            draw,
+            (tf.constant(0), zeros, tf.zeros_like(images), tf.zeros_like(labels, tf.bool)),
+        )
+        return losses / self._draws, gradient / self._draws, wrong
+
+    def _evaluate_once(
+        self, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(images)
             logits = self._log_scores(images)

@@ -22,8 +22,9 @@ _NORM = flags.DEFINE_enum("norm", None, ["linf", "l2"], "norm of eps; default: t
 _ATTACKS = flags.DEFINE_list(
     "attacks",
     None,
-    "what to measure: clean, pgd, pgd_paper, apgd_ce, apgd_t, square, ensemble, transfer; "
-    "default: those of the protocol",
+    "what to measure: clean, pgd, pgd_paper, apgd_ce, apgd_dlr, apgd_t, fab, fab_t, square, "
+    "ensemble, standard, plus, rand (AutoAttack's versions), transfer; default: those of the "
+    "protocol",
 )
 _PROTOCOL = flags.DEFINE_enum(
     "protocol",

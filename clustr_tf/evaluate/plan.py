@@ -9,6 +9,7 @@ _EFFORTS = (
     "examples",
     "batch_size",
     "apgd_steps",
+    "fab_steps",
     "square_queries",
     "paper_steps",
     "paper_restarts",
@@ -30,6 +31,7 @@ class EvaluationPlan:
     examples: int = 1000  # the first so many test images; all if there are fewer
     batch_size: int = 250  # images attacked at once
     apgd_steps: int = 100  # of apgd_ce and of each target of apgd_t
+    fab_steps: int = 100  # of fab and of each target of fab_t
     square_queries: int = 5000  # of square
     paper_steps: int = 20  # of pgd_paper; the paper also has 100
     paper_restarts: int = 10  # of pgd_paper

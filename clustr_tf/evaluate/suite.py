@@ -8,10 +8,12 @@ import tensorflow as tf
 
 from clustr_tf.attacks import (
     APGD,
+    FAB,
     Attack,
     CompiledPGD,
     Square,
     TargetedAPGD,
+    TargetedFAB,
     pgd_attack,
 )
 from clustr_tf.classifier import Classifier
@@ -21,11 +23,17 @@ from clustr_tf.run.errors import InputError
 LogScores = Callable[[tf.Tensor], tf.Tensor]
 
 ENSEMBLE = ("apgd_ce", "apgd_t", "square")
+# The versions of AutoAttack, arXiv 2003.01690, with the official code's order and budgets.
+STANDARD = ("apgd_ce", "apgd_t", "fab_t", "square")
+PLUS = ("apgd_ce_5", "apgd_dlr", "fab", "square", "apgd_t", "fab_t")
+RAND = ("apgd_ce_rand", "apgd_dlr_rand")
 
 PAPER_EPS, PAPER_STEP = 8 / 255, 2 / 255
 PAPER_RADII = (2 / 255, 8 / 255, 16 / 255, 25.5 / 255)
 _QUERY = 0.3  # of the time of a gradient is that of a forward pass
-_TARGETS = 9  # of apgd_t, as in AutoAttack
+_TARGETS = 9  # of apgd_t and fab_t, as in AutoAttack
+_RESTARTS = 5  # of the attacks that only "plus" has
+_RAND_DRAWS = 20  # gradients that "rand" averages
 
 
 @dataclass(frozen=True)
@@ -87,6 +95,9 @@ class NamedAttack:
     settings: Mapping[str, Any]
 
 
+Build = Callable[[Target], NamedAttack]
+
+
 def _pgd(target: Target) -> NamedAttack:
     attack = target.plan.attack
     return NamedAttack(
@@ -123,50 +134,78 @@ def _pgd_paper(target: Target) -> NamedAttack:
     return NamedAttack({"pgd_paper": attack}, settings)
 
 
-def _one_attempt(run: Callable[..., tf.Tensor], cost: float) -> Attack:
+def _attempts(
+    run: Callable[..., tf.Tensor], cost: float, attempts: int = 1, by: str | None = None
+) -> Attack:
+    """An attack with a number of attempts; `by` is the argument that tells it which."""
     return Attack(
         lambda images, labels, eps, seed, attempt, ids: run(
-            images, labels, eps=eps, seed=seed, example_ids=ids
+            images, labels, eps=eps, seed=seed, example_ids=ids, **({by: attempt} if by else {})
         ),
+        attempts,
         cost=cost,
     )
 
 
-def _apgd_ce(target: Target) -> NamedAttack:
-    norm, steps = target.plan.attack.norm, target.plan.apgd_steps
-    apgd = APGD(target.log_scores, target.image_shape, norm, "ce", steps)
-    return NamedAttack(
-        {"apgd_ce": _one_attempt(apgd, steps)}, {"steps": steps, "restarts": 1, "losses": ["ce"]}
+def _apgd(name: str, loss: str, restarts: int = 1, draws: int = 1) -> Build:
+    def build(target: Target) -> NamedAttack:
+        norm, steps = target.plan.attack.norm, target.plan.apgd_steps
+        apgd = APGD(target.log_scores, target.image_shape, norm, loss, steps, draws)
+        settings = {"steps": steps, "restarts": restarts, "losses": [loss]}
+        if draws > 1:
+            settings["draws"] = draws
+        return NamedAttack({name: _attempts(apgd, steps * draws, restarts)}, settings)
+
+    return build
+
+
+def _towards(
+    target: Target, name: str, run: Callable[..., tf.Tensor], settings: Mapping[str, Any]
+) -> NamedAttack:
+    """A targeted attack, towards the best other classes in turn."""
+    targets = min(_TARGETS, target.num_classes - 1)
+    ranked = _attempts(
+        lambda *args, rank, **kwargs: run(*args, target_rank=rank + 1, **kwargs),
+        settings["steps"],
+        targets,
+        "rank",
     )
+    return NamedAttack({name: ranked}, {**settings, "restarts": 1, "targets": targets})
 
 
 def _apgd_t(target: Target) -> NamedAttack:
     norm, steps = target.plan.attack.norm, target.plan.apgd_steps
     apgd = TargetedAPGD(target.log_scores, target.image_shape, norm, steps)
-    attack = Attack(
-        lambda images, labels, eps, seed, attempt, ids: apgd(
-            images, labels, eps=eps, seed=seed, example_ids=ids, target_rank=attempt + 1
-        ),
-        attempts=min(_TARGETS, target.num_classes - 1),
-        cost=steps,
-    )
-    settings = {"steps": steps, "restarts": 1, "losses": ["targeted dlr"], "targets": _TARGETS}
-    return NamedAttack({"apgd_t": attack}, settings)
+    return _towards(target, "apgd_t", apgd, {"steps": steps, "losses": ["targeted dlr"]})
+
+
+def _fab(target: Target) -> NamedAttack:
+    norm, steps = target.plan.attack.norm, target.plan.fab_steps
+    fab = FAB(target.log_scores, target.image_shape, norm, steps)
+    settings = {"steps": steps, "restarts": _RESTARTS, "losses": ["smallest perturbation"]}
+    return NamedAttack({"fab": _attempts(fab, steps, _RESTARTS, "restart")}, settings)
+
+
+def _fab_t(target: Target) -> NamedAttack:
+    norm, steps = target.plan.attack.norm, target.plan.fab_steps
+    fab = TargetedFAB(target.log_scores, target.image_shape, norm, steps)
+    return _towards(target, "fab_t", fab, {"steps": steps, "losses": ["smallest perturbation"]})
 
 
 def _square(target: Target) -> NamedAttack:
     norm, queries = target.plan.attack.norm, target.plan.square_queries
     square = Square(target.log_scores, target.image_shape, norm, queries)
     return NamedAttack(
-        {"square": _one_attempt(square, queries * _QUERY)},
+        {"square": _attempts(square, queries * _QUERY)},
         {"queries": queries, "restarts": 1, "losses": ["margin"]},
     )
 
 
-def _ensemble(target: Target) -> NamedAttack:
-    """AutoAttack's standard version without FAB (Croce and Hein, arXiv 2003.01690)."""
-    stages = {name: ATTACKS[name](target).stages[name] for name in ENSEMBLE}
-    return NamedAttack(stages, {"stages": list(ENSEMBLE)})
+def _in_turn(*stages: str) -> Build:
+    """Several attacks, each on what the ones before it left."""
+    return lambda target: NamedAttack(
+        {name: _STAGES[name](target).stages[name] for name in stages}, {"stages": list(stages)}
+    )
 
 
 def _transfer(target: Target) -> NamedAttack:
@@ -181,14 +220,33 @@ def _transfer(target: Target) -> NamedAttack:
     return NamedAttack({"transfer": transfer}, settings)
 
 
+# What attacks in turn are made of.
+_STAGES: dict[str, Build] = {
+    "apgd_ce": _apgd("apgd_ce", "ce"),
+    "apgd_ce_5": _apgd("apgd_ce_5", "ce", restarts=_RESTARTS),
+    "apgd_ce_rand": _apgd("apgd_ce_rand", "ce", draws=_RAND_DRAWS),
+    "apgd_dlr": _apgd("apgd_dlr", "dlr", restarts=_RESTARTS),
+    "apgd_dlr_rand": _apgd("apgd_dlr_rand", "dlr", draws=_RAND_DRAWS),
+    "apgd_t": _apgd_t,
+    "fab": _fab,
+    "fab_t": _fab_t,
+    "square": _square,
+}
+
 # In the order in which they are made and reported. Another attack is a line here.
-ATTACKS: dict[str, Callable[[Target], NamedAttack]] = {
+ATTACKS: dict[str, Build] = {
     "pgd": _pgd,
     "pgd_paper": _pgd_paper,
-    "apgd_ce": _apgd_ce,
+    "apgd_ce": _STAGES["apgd_ce"],
+    "apgd_dlr": _STAGES["apgd_dlr"],
     "apgd_t": _apgd_t,
+    "fab": _fab,
+    "fab_t": _fab_t,
     "square": _square,
-    "ensemble": _ensemble,
+    "ensemble": _in_turn(*ENSEMBLE),
+    "standard": _in_turn(*STANDARD),
+    "plus": _in_turn(*PLUS),
+    "rand": _in_turn(*RAND),
     "transfer": _transfer,
 }
 

@@ -236,8 +236,32 @@ def test_it_ends_once_every_example_is_broken():
         assert evaluations.numpy() == expected
 
 
+def test_the_gradient_is_the_mean_over_draws():
+    """The margin's slope is 1 plus noise of scale 3 from the model; 400 draws know its sign.
+
+    One draw of four goes the wrong way in a third of the pixels: Phi(-1 / 3) = 0.37.
+    """
+    generator = tf.random.Generator.from_seed(1)
+
+    def model(images):
+        noise = generator.normal([6, 1], 1.0, 3.0)
+        margin = tf.reshape(images - 0.5, [-1, 6]) @ noise
+        return tf.concat([0 * margin + 10, margin], axis=1)
+
+    images = np.full((1, *SHAPE), 0.5, np.float32)
+    found = APGD(model, SHAPE, loss="margin", steps=1, draws=400)(images, [0], eps=0.1)
+    # The step of twice the radius reaches the boundary from any start.
+    np.testing.assert_allclose(found, images + 0.1, atol=1e-6)
+
+
 @pytest.mark.parametrize(
-    ("values", "name"), [({"norm": "l1"}, "norm"), ({"loss": "x"}, "loss"), ({"steps": 0}, "steps")]
+    ("values", "name"),
+    [
+        ({"norm": "l1"}, "norm"),
+        ({"loss": "x"}, "loss"),
+        ({"steps": 0}, "steps and draws"),
+        ({"draws": 0}, "steps and draws"),
+    ],
 )
 def test_bad_settings_are_refused(values, name):
     with pytest.raises(ValueError, match=f"^{name} must be .* Received"):

@@ -55,6 +55,7 @@ def plan():
         examples=50,
         batch_size=20,
         apgd_steps=10,
+        fab_steps=10,
         square_queries=50,
         paper_restarts=2,
         diagnostic_examples=20,

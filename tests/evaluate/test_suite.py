@@ -8,11 +8,15 @@ from unittest import mock
 import numpy as np
 import pytest
 
+from clustr_tf.attacks import RobustnessEvaluator
 from clustr_tf.evaluate.run import run_evaluation
 from clustr_tf.evaluate.suite import (
     ATTACKS,
     ENSEMBLE,
+    PLUS,
     PROTOCOLS,
+    RAND,
+    STANDARD,
     Target,
     build_stages,
     chosen_attacks,
@@ -29,13 +33,35 @@ def target_of(plan, **more):
     return Target(lambda images: images[:, 0, 0], (8, 8, 10), 10, plan, **more)
 
 
-def test_an_ensemble_has_the_stages_of_its_attacks(plan):
+def test_autoattacks_versions_have_its_order_and_budgets(plan):
+    """Of `set_version` in the official code: restarts, nine targets of the other nine classes."""
     target = target_of(plan)
-    ensemble = ATTACKS["ensemble"](target)
-    assert tuple(ensemble.stages) == ENSEMBLE
-    assert {"pgd_ce", "pgd_margin", "pgd_paper", *ENSEMBLE} == set(build_stages(target))
-    # Nine targets of the other nine classes.
-    assert ensemble.stages["apgd_t"].attempts == 9
+    attempts = {
+        name: [attack.attempts for attack in ATTACKS[name](target).stages.values()]
+        for name in ("ensemble", "standard", "plus", "rand")
+    }
+    assert attempts == {
+        "ensemble": [1, 9, 1],
+        "standard": [1, 9, 9, 1],
+        "plus": [5, 5, 5, 1, 9, 9],
+        "rand": [1, 1],
+    }
+    assert tuple(ATTACKS["standard"](target).stages) == STANDARD
+    assert {"pgd_ce", "pgd_margin", "pgd_paper", *ENSEMBLE, *STANDARD, *PLUS, *RAND} == set(
+        build_stages(target)
+    )
+
+
+def test_every_stage_of_a_version_attacks(plan):
+    """Class 9 is right by less than the others can be raised: each stage finds that."""
+    images = np.full((4, 8, 8, 10), 0.5, np.float32)
+    images[:, 0, 0, 9] = 0.6
+    stages = build_stages(replace(target_of(plan), log_scores=lambda images: images[:, 0, 0]))
+    evaluator = RobustnessEvaluator(lambda images: images[:, 0, 0], (8, 8, 10), stages)
+    for name in {*STANDARD, *PLUS, *RAND} - set(ENSEMBLE):
+        for eps, expected in ((0.04, 0), (0.06, 4)):
+            broken = evaluator.broken_by(name, images, np.full(4, 9), np.ones(4, bool), eps)
+            assert broken.sum() == expected, (name, eps)
 
 
 def test_attacks_are_made_in_the_order_of_the_suite(plan, classifier):

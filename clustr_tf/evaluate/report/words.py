@@ -9,12 +9,24 @@ _ATTACKS = {
     "pgd": "PGD",
     "pgd_paper": "Paper's protocol",
     "apgd_ce": "APGD, cross-entropy",
+    "apgd_dlr": "APGD, DLR",
     "apgd_t": "APGD, targeted",
+    "fab": "FAB",
+    "fab_t": "FAB, targeted",
     "square": "Square",
     "ensemble": "Ensemble",
+    "standard": "AutoAttack, standard",
+    "plus": "AutoAttack, plus",
+    "rand": "AutoAttack, rand",
     "transfer": "Transfer",
 }
-_COUNTS = {"steps": "step", "queries": "query", "targets": "target", "restarts": "restart"}
+_COUNTS = {
+    "steps": "step",
+    "queries": "query",
+    "targets": "target",
+    "restarts": "restart",
+    "draws": "draw",
+}
 _NARROW_SPACE = "\u202f"
 _MASKING = 0.02  # of accuracy; a smaller gap is within what attacks differ by chance
 
