@@ -9,11 +9,12 @@ import tensorflow as tf
 from cleverhans.tf2.attacks.fast_gradient_method import fast_gradient_method
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
-from clustr_tf.attacks.balls import norm_order, projected, random_perturbations
+from clustr_tf.attacks.balls import finite, norm_order, projected, random_perturbations
 from clustr_tf.attacks.losses import ATTACK_LOSSES, AttackLoss, attack_loss
 from clustr_tf.data.pixels import checked_examples, to_pixels
 from clustr_tf.run.checks import check_at_least, check_at_least_0, check_eps
 
+_EXPONENT = 0x7F800000  # the bits of a float32 that hold its exponent
 _NUMBER, _COUNT = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.int32)
 
 
@@ -72,7 +73,8 @@ class CompiledPGD:
 
     The steps are CleverHans' (see `ascend`), but not its random start: that draws from one global
     state for a whole batch, so that an example's result would depend on its neighbours. It also
-    refuses steps longer than eps, which the one-step attacks of the paper take.
+    refuses steps longer than eps, which the one-step attacks of the paper take. Each image's
+    gradient is normalised before its step, so that no scale of the log-scores changes an l2 step.
 
     Only gradients with respect to the images are taken.
 
@@ -107,7 +109,7 @@ class CompiledPGD:
         self._norm, self.loss = norm_order(norm), attack_loss(loss)
         self._shape, self._jit_compile = tuple(image_shape), jit_compile
         # CleverHans compiles a gradient per model_fn object: it must be one and the same.
-        self._log_scores = _with_gradient(log_scores)
+        self._log_scores = _with_unit_gradient(log_scores)
         self._images = tf.TensorSpec([None, *image_shape], tf.float32)
         self._compiled_start = tf.function(
             self._perturbed,
@@ -367,6 +369,25 @@ def _with_eager_arithmetic(compiled: Any, arguments: list[tf.Tensor]) -> tf.Tens
     return tf.ensure_shape(found, compiled.output_shapes)
 
 
-def _with_gradient(log_scores: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
-    """The same numbers; where the model has no gradient, as after rounding, it is 0."""
-    return lambda images: log_scores(images) + 0 * tf.reduce_sum(images)
+def _with_unit_gradient(log_scores: Callable[[tf.Tensor], tf.Tensor]) -> Callable[..., tf.Tensor]:
+    """The same numbers, with a gradient that CleverHans steps along whatever its scale.
+
+    CleverHans takes squares below 1e-12 for 1e-12, so that small gradients make short steps. Where
+    the model has no gradient, as after rounding, it is 0, and so it is where it is NaN.
+    """
+
+    @tf.custom_gradient
+    def entry(images: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        return tf.identity(images), lambda gradient: _scaled(finite(gradient))
+
+    return lambda images: log_scores(entry(images)) + 0 * tf.reduce_sum(images)
+
+
+def _scaled(gradient: tf.Tensor) -> tf.Tensor:
+    """Each image's gradient divided by a power of two, so that its largest component is 1 to 2.
+
+    Such a division is exact: directions are CleverHans' to the last bit.
+    """
+    largest = tf.reduce_max(tf.abs(gradient), axis=[1, 2, 3], keepdims=True)
+    exponent = tf.bitwise.bitwise_and(tf.bitcast(largest, tf.int32), _EXPONENT)
+    return tf.math.divide_no_nan(gradient, tf.bitcast(exponent, tf.float32))

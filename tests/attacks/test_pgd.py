@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from clustr_tf.attacks import ATTACK_LOSSES, PGD, CompiledPGD, pgd
+from clustr_tf.attacks import ATTACK_LOSSES, PGD, CompiledPGD, apgd, fab, pgd, square
 from clustr_tf.attacks.balls import NORMS
 from clustr_tf.attacks.pgd import restart_seed
 
@@ -99,6 +99,53 @@ class _Published:
 
 
 PUBLISHED_STEP = {"eps": 8 / 255, "step_size": 10 / 255}
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("loss", ["ce", "margin"])
+@pytest.mark.parametrize("scale", [1e-36, 1e-20, 1e-7, 1e20])
+def test_no_scale_of_the_log_scores_stalls_the_steps(norm, loss, scale):
+    """The boundary is at 0.5, the image at 0.4, the radius 0.2: seven steps of 0.03 end at 0.6.
+
+    At scales above 1 a cross-entropy saturates: its gradient is 0 and no step is right.
+    """
+
+    def model(images):
+        pixel = images[:, 0, 0]
+        return scale * tf.concat([0.5 - pixel, pixel - 0.5], axis=1)
+
+    if loss == "ce" and scale > 1:
+        return
+    image = np.full((1, 1, 1, 1), 0.4, np.float32)
+    found = CompiledPGD(model, (1, 1, 1), norm, loss)(
+        image, [0], image, eps=0.2, step_size=0.03, steps=7
+    )
+    np.testing.assert_allclose(tf.squeeze(found), 0.6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("find", [pgd, apgd])
+def test_a_gradient_that_is_not_a_number_finds_no_image_that_is_none(norm, find):
+    """The slope of the root at 0, times 0, is NaN; all images of the ball are class 1."""
+
+    def model(images):
+        pixel = images[:, 0, 0]
+        score = 0.9 - pixel + 1e-3 * tf.sqrt(tf.nn.relu(pixel - 0.5))
+        return tf.concat([-score, score], axis=1)
+
+    image = np.full((1, 1, 1, 1), 0.4, np.float32)
+    found = find(model, image, [1], eps=0.05, norm=norm, steps=5)
+    assert abs(float(found[0, 0, 0, 0]) - 0.4) <= 0.05 * (1 + 1e-6)
+    assert int(tf.argmax(model(found), axis=1)[0]) == 1
+
+
+@pytest.mark.parametrize("labels", [[0.7], [np.nan], [-1], [2], ["0"]])
+@pytest.mark.parametrize("find", [pgd, apgd, fab, square])
+def test_labels_that_are_no_classes_are_refused(find, labels):
+    model = lambda images: tf.concat([0.5 - images[:, 0, 0], images[:, 0, 0] - 0.5], 1)  # noqa: E731
+    image = np.full((1, 1, 1, 1), 0.4, np.float32)
+    with pytest.raises(ValueError, match=r"^labels must be whole numbers from 0 to 1. Received: "):
+        find(model, image, np.array(labels), eps=0.1)
 
 
 @pytest.fixture
