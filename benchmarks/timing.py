@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 
 
 def in_turn(
-    runs: Sequence[Callable[[], object]], rounds: int, warm_up: int = 1
+    runs: Sequence[Callable[[], object]],
+    rounds: int,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[tuple[float, ...]]:
     """Seconds of each, A B C A B C, without the first rounds.
 
@@ -14,11 +17,12 @@ def in_turn(
         runs: what is timed; each must have ended when it returns.
         rounds: that count.
         warm_up: that come before and do not.
+        clock: whose seconds; `time.process_time` for those of all cores together.
 
     Returns:
         `rounds` seconds for each.
     """
-    measured = [[_seconds(run) for run in runs] for _ in range(warm_up + rounds)]
+    measured = [[_seconds(run, clock) for run in runs] for _ in range(warm_up + rounds)]
     return list(zip(*measured[warm_up:], strict=True))
 
 
@@ -27,7 +31,7 @@ def ratio(times: Sequence[float], others: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(times, others, strict=True))
 
 
-def _seconds(run: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+def _seconds(run: Callable[[], object], clock: Callable[[], float]) -> float:
+    begin = clock()
     run()
-    return time.perf_counter() - begin
+    return clock() - begin
