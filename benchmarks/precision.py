@@ -13,8 +13,8 @@ from absl import app, flags
 
 from benchmarks.runs import read_run
 from clustr_tf.certify.l2.lipschitz import embed_with_norms, lipschitz_bound
-from clustr_tf.classifier import Classifier
 from clustr_tf.data.pixels import to_pixels
+from clustr_tf.evaluate.search_network import in_precision
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/digits", "a finished run")
 _EXAMPLES = flags.DEFINE_integer("examples", 360, "test images")
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     print(f"float32 slack of one pass: median {np.median(slack):.2e}")
     classes = np.argmax(classifier(images), axis=1)
     for precision in _PRECISIONS:
-        other = cast(classifier, precision)
+        other = in_precision(classifier, precision)
         moved = np.asarray(keras.ops.cast(other.embed(images), "float64")) - reference
         lengths = np.linalg.norm(moved, axis=1)
         changed = np.mean(np.argmax(other(images), axis=1) != classes)
@@ -42,18 +42,6 @@ def main(arguments: list[str]) -> None:
             f"{np.max(lengths):.2e} (most), {np.max(lengths / slack):.2g} times the slack at most; "
             f"{np.mean(lengths > slack):.1%} beyond it; {changed:.1%} of the classes change"
         )
-
-
-def cast(classifier: Classifier, precision: str) -> Classifier:
-    """The same weights in a backbone of another precision; the head stays as it is."""
-
-    def convert(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        return type(layer).from_config({**config, "dtype": precision})
-
-    backbone = keras.models.clone_model(classifier.backbone, clone_function=convert)
-    backbone.set_weights(classifier.backbone.get_weights())
-    return Classifier(backbone, classifier.head, classifier.mean, classifier.std)
 
 
 if __name__ == "__main__":

@@ -191,6 +191,20 @@ class Experiment:
             training = replace(training, jit_compile=xla)
         return replace(self, training=training)
 
+    def search_precision(self, asked: str | None = None) -> str:
+        """What the attacks of an evaluation search in, decided if it is "auto".
+
+        Args:
+            asked: instead of `evaluation.search_precision`.
+
+        Returns:
+            "float32" or "mixed_bfloat16".
+        """
+        precision = asked or self.evaluation.search_precision
+        if precision != "auto":
+            return precision
+        return _HALF if self._is_wide_resnet() and bfloat16_unit() else "float32"
+
     def _gains_by_xla(self) -> bool:
         return self._is_wide_resnet() and bool(tf.config.list_physical_devices("GPU"))
 

@@ -43,6 +43,13 @@ _SOURCE = flags.DEFINE_string("source", None, "workdir whose model the attack tr
 _STRATEGY = flags.DEFINE_enum(
     "strategy", "default", ["default", "mirrored"], "mirrored: all GPUs share the work"
 )
+_SEARCH_PRECISION = flags.DEFINE_enum(
+    "search_precision",
+    None,
+    ["auto", "float32", "mixed_bfloat16"],
+    "of the backbone in the attacks' gradients; auto: bfloat16 where training takes it. Verdicts "
+    "are always float32; default: the run's config",
+)
 _COMPARE = flags.DEFINE_bool(
     "compare", False, "rank evaluated workdirs on one page: --compare DIR1 DIR2 ..."
 )
@@ -76,7 +83,12 @@ def main(arguments: list[str]) -> None:
     eps = protocol.eps if _EPS.value is None else _EPS.value
     try:
         plan = experiment.evaluation.replaced(
-            eps, _NORM.value, EXAMPLES.value, _STEPS.value, _RESTARTS.value
+            eps,
+            _NORM.value,
+            EXAMPLES.value,
+            _STEPS.value,
+            _RESTARTS.value,
+            experiment.search_precision(_SEARCH_PRECISION.value),
         )
     except ValueError as error:
         raise InputError(f"--{error}") from error

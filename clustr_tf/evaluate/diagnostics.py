@@ -28,7 +28,7 @@ def diagnostic_stages(target: Target) -> dict[str, Attack]:
     stages["100 steps"] = target.pgd_attack("margin", _MANY_STEPS)
     stages["noise"] = target.pgd_attack("margin", 0, _NOISE_DRAWS)
     for scale in _SCALES:
-        scaled = replace(target, log_scores=_times(target.log_scores, scale))
+        scaled = replace(target, search=_times(target.searched, scale))
         stages[f"{_SCALED} x {scale:g}"] = ATTACKS[_SCALED](scaled).stages[_SCALED]
     return stages
 

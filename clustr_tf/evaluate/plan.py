@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from clustr_tf.attacks import PGD
-from clustr_tf.run.checks import check_at_least
+from clustr_tf.run.checks import check_at_least, check_one_of
 
 _EFFORTS = (
     "examples",
@@ -37,10 +37,12 @@ class EvaluationPlan:
     paper_restarts: int = 10  # of pgd_paper
     curve: tuple[float, ...] = (0.25, 0.5, 0.75, 1.5, 2.0)  # its other radii, multiples of eps
     diagnostic_examples: int = 200  # the first so many examples are diagnosed; 0 for none
+    search_precision: str = "float32"  # of the backbone in gradients; auto, mixed_bfloat16
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, *_EFFORTS)
         check_at_least(self, 0, "diagnostic_examples")
+        check_one_of(self, ("auto", "float32", "mixed_bfloat16"), "search_precision")
         if not all(0 < multiple < float("inf") for multiple in self.curve):
             raise ValueError(f"curve must be numbers above 0. Received: {self.curve}")
 
@@ -51,6 +53,7 @@ class EvaluationPlan:
         examples: int | None = None,
         steps: int | None = None,
         restarts: int | None = None,
+        search_precision: str | None = None,
     ) -> "EvaluationPlan":
         """The plan with other values; None leaves its own.
 
@@ -60,6 +63,7 @@ class EvaluationPlan:
             examples: the first so many test images.
             steps: of PGD.
             restarts: of PGD.
+            search_precision: of the backbone in gradients.
 
         Returns:
             The other plan.
@@ -87,4 +91,5 @@ class EvaluationPlan:
                 restarts=attack.restarts if restarts is None else restarts,
             ),
             examples=self.examples if examples is None else examples,
+            search_precision=search_precision or self.search_precision,
         )

@@ -31,6 +31,7 @@ from clustr_tf.evaluate.plan import EvaluationPlan
 from clustr_tf.evaluate.progress import EvaluationProgress
 from clustr_tf.evaluate.report import read_evaluation, write_report
 from clustr_tf.evaluate.results import Measurements
+from clustr_tf.evaluate.search_network import in_precision
 from clustr_tf.evaluate.suite import (
     ATTACKS,
     PROTOCOLS,
@@ -72,7 +73,7 @@ def run_evaluation(
         workdir: where the files go.
         classifier: the finished model.
         dataset: its first test images are attacked.
-        plan: radius, norm, effort, number of images.
+        plan: radius, norm, effort, number of images, precision of the search (resolved).
         protocol: what is measured.
         attacks: names out of "clean" and `ATTACKS`; None for those of the protocol.
         source: the model behind the attack `transfer`.
@@ -94,7 +95,11 @@ def run_evaluation(
     images, labels = dataset.test_images[: plan.examples], dataset.test_labels[: plan.examples]
     shape = classifier.image_shape
     clustered = isinstance(classifier.head, ClusteringHead)
-    target = Target(classifier, shape, dataset.num_classes, plan, source, clustered)
+    search = None
+    if plan.search_precision == "mixed_bfloat16":
+        with (strategy or tf.distribute.get_strategy()).scope():
+            search = in_precision(classifier, plan.search_precision)
+    target = Target(classifier, shape, dataset.num_classes, plan, source, clustered, search)
     names = chosen_attacks(target, protocol, attacks)
     stages = build_stages(target) | diagnostic_stages(target)
     evaluator = RobustnessEvaluator(classifier, shape, stages, plan.batch_size, strategy=strategy)
@@ -122,6 +127,7 @@ def run_evaluation(
             "data": f"{dataset.name}, first {len(labels)} test images",
             "eps": plan.attack.eps,
             "norm": plan.attack.norm,
+            "search_precision": plan.search_precision,
             "seed": seed,
             "examples": len(labels),
             "classes": list(dataset.class_names),

@@ -47,6 +47,8 @@ class Target:
         plan: norm, steps, restarts, queries.
         source: the model that is attacked instead by `transfer`; None for none.
         clustered: whether the log-scores are those of clusters, as the paper's protocol needs.
+        search: what gradients are taken of, the same in a lower precision; None: the log-scores
+            themselves. Verdicts, and Square, which compares margins, are never made by it.
     """
 
     log_scores: LogScores
@@ -55,15 +57,21 @@ class Target:
     plan: EvaluationPlan
     source: Classifier | None = None
     clustered: bool = False
+    search: LogScores | None = None
     _pgd: dict[str, CompiledPGD] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    @property
+    def searched(self) -> LogScores:
+        """What gradients are taken of."""
+        return self.search or self.log_scores
 
     def pgd(self, loss: str) -> CompiledPGD:
         """PGD on a key of `ATTACK_LOSSES`: one for all attacks with this loss, traced once."""
         if loss not in self._pgd:
             norm = self.plan.attack.norm
-            self._pgd[loss] = CompiledPGD(self.log_scores, self.image_shape, norm, loss)
+            self._pgd[loss] = CompiledPGD(self.searched, self.image_shape, norm, loss)
         return self._pgd[loss]
 
     def pgd_attack(self, loss: str, steps: int, restarts: int = 1) -> Attack:
@@ -117,7 +125,7 @@ def _pgd_paper(target: Target) -> NamedAttack:
     plan = target.plan
 
     def published_scores(images: tf.Tensor) -> tf.Tensor:
-        return tf.exp(target.log_scores(images))
+        return tf.exp(target.searched(images))
 
     attack = pgd_attack(
         CompiledPGD(published_scores, target.image_shape, plan.attack.norm, "ce"),
@@ -150,7 +158,7 @@ def _attempts(
 def _apgd(name: str, loss: str, restarts: int = 1, draws: int = 1) -> Build:
     def build(target: Target) -> NamedAttack:
         norm, steps = target.plan.attack.norm, target.plan.apgd_steps
-        apgd = APGD(target.log_scores, target.image_shape, norm, loss, steps, draws)
+        apgd = APGD(target.searched, target.image_shape, norm, loss, steps, draws)
         settings = {"steps": steps, "restarts": restarts, "losses": [loss]}
         if draws > 1:
             settings["draws"] = draws
@@ -175,7 +183,7 @@ def _towards(
 
 def _apgd_t(target: Target) -> NamedAttack:
     norm, steps = target.plan.attack.norm, target.plan.apgd_steps
-    apgd = TargetedAPGD(target.log_scores, target.image_shape, norm, steps)
+    apgd = TargetedAPGD(target.searched, target.image_shape, norm, steps)
     return _towards(target, "apgd_t", apgd, {"steps": steps, "losses": ["targeted dlr"]})
 
 
@@ -214,7 +222,7 @@ def _transfer(target: Target) -> NamedAttack:
     settings = {"steps": attack.steps, "restarts": attack.restarts, "losses": ["margin"]}
     if source is None:
         return NamedAttack({}, settings)
-    transfer = replace(target, log_scores=source).pgd_attack(
+    transfer = replace(target, log_scores=source, search=None).pgd_attack(
         "margin", attack.steps, attack.restarts
     )
     return NamedAttack({"transfer": transfer}, settings)

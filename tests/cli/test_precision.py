@@ -57,6 +57,15 @@ def test_a_machine_without_a_unit_for_it_trains_in_float32_unless_asked():
     assert precision_of({"training.precision": "mixed_bfloat16"}, unit=None) == "mixed_bfloat16"
 
 
+@pytest.mark.parametrize(("width", "unit", "half"), [(16, "AMX", 1), (15, "AMX", 0), (16, None, 0)])
+def test_attacks_search_in_what_training_would_take_if_that_is_asked_for(width, unit, half):
+    experiment = read_experiment(config_of({"backbone.width": width}))
+    with mock.patch(UNIT, return_value=unit):
+        assert experiment.search_precision("auto") == ("mixed_bfloat16" if half else "float32")
+        assert experiment.search_precision() == "float32"
+        assert experiment.search_precision("mixed_bfloat16") == "mixed_bfloat16"
+
+
 def test_a_plan_has_it_decided_and_builds_the_backbone_in_it():
     experiment = read_experiment(config_of())
     assert experiment.values["training"]["precision"] == "auto"

@@ -18,6 +18,7 @@ def test_what_is_not_asked_for_stays():
     assert OWN.replaced() == OWN
     assert OWN.replaced(norm="linf") == OWN
     assert OWN.replaced(examples=7).examples == 7
+    assert OWN.replaced(search_precision="auto").search_precision == "auto"
 
 
 def test_another_norm_needs_a_radius_of_its_own():
@@ -44,6 +45,7 @@ def test_values_out_of_range_are_named(values, line):
     [
         ("square_queries", 0, "square_queries must be at least 1. Received: 0"),
         ("diagnostic_examples", -1, "diagnostic_examples must be at least 0. Received: -1"),
+        ("search_precision", "half", r"search_precision must be one of .* Received: 'half'"),
         ("curve", (1.0, 0.0), r"curve must be numbers above 0. Received: \(1.0, 0.0\)"),
     ],
 )

@@ -102,6 +102,16 @@ def test_a_dense_head_is_evaluated_without_the_papers_protocol(evaluated, classi
     assert "masking gap" not in [entry["name"] for entry in figures["diagnostics"]]
 
 
+def test_a_search_in_bfloat16_is_told_and_its_verdicts_are_float32(evaluated, quick):
+    plan = replace(quick["plan"], search_precision="mixed_bfloat16")
+    half, arrays = evaluated(**quick | {"plan": plan})
+    whole, others = evaluated("float32", **quick)
+    told = half["search_precision"], whole["search_precision"]
+    assert told == ("mixed_bfloat16", "float32")
+    np.testing.assert_array_equal(arrays["clean_predictions"], others["clean_predictions"])
+    assert abs(half["worst_case_accuracy"] - whole["worst_case_accuracy"]) <= 0.02
+
+
 @pytest.fixture
 def interrupted(evaluated):
     """Ends an evaluation as Ctrl-C does, after two batches."""

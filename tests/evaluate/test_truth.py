@@ -1,5 +1,7 @@
 """What the attacks must find and what they cannot: models whose robustness is known."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -100,6 +102,24 @@ def test_targets_find_the_nearest_of_several_boundaries(norm, tmp_path):
     broken = examples.attacked("apgd_t", ("apgd_t",), eps).any_broken
     assert not broken[margins > eps * 1.0001].any()
     assert broken[margins < eps / 1.01].all()
+
+
+def test_another_network_that_is_searched_makes_no_verdict(tmp_path):
+    """It calls everything broken at once; Square does not ask it."""
+    labels, margins = margins_of(WEIGHTS, "linf")
+    eps = float(np.median(margins))
+    honest = target_of(linear, plan_of("linf", eps))
+    fooled = replace(honest, search=lambda images: -linear(images))
+    stages = ("pgd_margin", "apgd_ce", "apgd_t", "square")
+    found = {
+        name: examples_of(target, labels, tmp_path / name).attacked(name, stages, eps).broken
+        for name, target in [("honest", honest), ("fooled", fooled)]
+    }
+    assert not np.any([broken[margins > eps * 1.0001] for broken in found["fooled"].values()])
+    assert sum(map(np.sum, found["honest"].values())) > 0
+    for stage in stages[:3]:
+        assert found["fooled"][stage].sum() < found["honest"]["pgd_margin"].sum()
+    assert found["fooled"]["square"].any()
 
 
 CENTRES, VARIANCE = 0.5 + 0.1 * WEIGHTS.T, 1e-5
