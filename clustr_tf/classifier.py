@@ -1,5 +1,7 @@
 """The classifier: standardise -> backbone -> head."""
 
+import os
+import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -10,11 +12,14 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from clustr_tf.data.image_store import Images
 from clustr_tf.data.pixels import to_pixels
 from clustr_tf.layers.clustering_head import marked_log_scores
 from clustr_tf.run.distribution import Replicas
+from clustr_tf.run.errors import RunError
 
 _BATCH = 512
+_MOST_EMBEDDINGS_BYTES = 2**30  # in memory
 
 
 @keras.saving.register_keras_serializable("clustr_tf")
@@ -241,14 +246,18 @@ class Embedder:
         self._replicas = replicas or Replicas(tf.distribute.get_strategy())
         self._compiled: dict[np.dtype, Any] = {}
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Embeds images.
+    def __call__(self, images: Images) -> np.ndarray:
+        """Embeds images, which may lie on disk: a batch at a time is in memory.
 
         Args:
             images: uint8 or floats in [0, 1], `[N, H, W, C]`, N at least 1.
 
         Returns:
-            float32 `[N, dim]`, on every worker all of them.
+            float32 `[N, dim]`, on every worker all of them; beyond 1 GiB they are in a temporary
+            file (of `TMPDIR`), memory-mapped, which is gone when the array is.
+
+        Raises:
+            RunError: if there is no room for that file.
         """
         count = self._replicas.count
         share = -(-len(images) // count)
@@ -256,14 +265,15 @@ class Embedder:
         rows = np.minimum(np.arange(share * count), len(images) - 1).reshape(count, share)
         if images.dtype not in self._compiled:
             self._compiled[images.dtype] = self._compile(images.dtype)
-        embed, batches = self._compiled[images.dtype], []
+        embed = self._compiled[images.dtype]
+        embeddings = _room_for(len(images), self._classifier.backbone.output_shape[-1])
         for start in range(0, share, _BATCH):
             part = images[rows[:, start : start + _BATCH]]
             values = self._replicas.values(partial(_tensor_of, part))
             gathered = self._replicas.local(embed(values))[0].numpy()
-            batches.append(gathered.reshape(count, part.shape[1], -1))
-        embeddings = np.concatenate(batches, axis=1)
-        return embeddings.reshape(share * count, -1)[: len(images)]
+            places = rows[:, start : start + _BATCH].reshape(-1)
+            embeddings[places] = gathered.reshape(len(places), -1)
+        return embeddings
 
     def _compile(self, dtype: np.dtype) -> Any:
         classifier, replicas = self._classifier, self._replicas
@@ -283,6 +293,23 @@ class Embedder:
             reduce_retracing=True,
             autograph=False,
         )
+
+
+def _room_for(count: int, dim: int) -> np.ndarray:
+    """An array for the embeddings of so many images, float32 `[count, dim]`."""
+    size = count * dim * np.dtype(np.float32).itemsize
+    if size <= _MOST_EMBEDDINGS_BYTES:
+        return np.empty((count, dim), np.float32)
+    with tempfile.TemporaryFile() as file:
+        try:
+            # Pages of a sparse file that find the disk full would end the process.
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            raise RunError(
+                f"Embeddings of {count} images need {size / 2**30:.1f} GiB in "
+                f"{tempfile.gettempdir()} ({error.strerror}): set TMPDIR to a folder with room"
+            ) from error
+        return np.asarray(np.memmap(file, np.float32, "r+", shape=(count, dim)))
 
 
 def _tensor_of(shares: np.ndarray, replica: int) -> tf.Tensor:

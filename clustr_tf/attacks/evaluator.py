@@ -192,7 +192,7 @@ class RobustnessEvaluator:
 
     def __call__(
         self,
-        images: np.ndarray,
+        images: Any,  # arrays, or `StoredImages`
         labels: np.ndarray,
         eps: float,
         seed: int = 0,

@@ -21,6 +21,7 @@ from clustr_tf.certify.radii import (
     prove,
 )
 from clustr_tf.classifier import Classifier
+from clustr_tf.data.image_store import Images
 from clustr_tf.data.pixels import to_pixels
 
 # Enough to occupy all cores; more would only take more memory.
@@ -92,7 +93,7 @@ class Certification:
 
 def certify_images(
     classifier: Classifier,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     proofs: Sequence[Proof] = (),
     search: RadiusSearch | None = BISECTION,
@@ -156,7 +157,7 @@ def certify_images(
 
 def _one_by_one(
     classifier: Classifier,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     proofs: Sequence[Proof],
     bound: LipschitzBound,
@@ -193,7 +194,7 @@ def _one_by_one(
 
 
 def certified_share(
-    prove: Callable[[tf.Tensor], tuple[Any, Any]], images: np.ndarray, labels: np.ndarray
+    prove: Callable[[tf.Tensor], tuple[Any, Any]], images: Images, labels: np.ndarray
 ) -> float:
     """Share of images that are classified correctly and whose class is proved to stay.
 

@@ -7,6 +7,7 @@ from clustr_tf.data.batches import NeighbourhoodSampler, ShuffledBatches
 from clustr_tf.data.dataset import Dataset, hold_out
 from clustr_tf.data.digits import digits
 from clustr_tf.data.image_folder import image_folder
+from clustr_tf.data.image_store import StoredImages
 from clustr_tf.data.kmeans import Clusters, cluster_by_class
 from clustr_tf.data.pixels import to_pixels
 from clustr_tf.data.tfds_images import cifar10, cifar100, svhn_cropped
@@ -27,6 +28,7 @@ __all__ = [
     "Dataset",
     "NeighbourhoodSampler",
     "ShuffledBatches",
+    "StoredImages",
     "cluster_by_class",
     "hold_out",
     "to_pixels",

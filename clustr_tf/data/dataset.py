@@ -1,4 +1,4 @@
-"""A data set in memory, and a validation split from its training data."""
+"""A data set, and a validation split from its training data."""
 
 import dataclasses
 import zlib
@@ -7,12 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.model_selection import train_test_split
 
+from clustr_tf.data.image_store import Images, in_parts, subset
 from clustr_tf.run.errors import InputError
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Images and labels of one data set, as stored: uint8, not augmented, not standardised.
+
+    Images are arrays, or `StoredImages` on disk, whose parts are read by indices as an array's.
 
     Attributes:
         name: what figures say they were measured on.
@@ -30,11 +33,11 @@ class Dataset:
     """
 
     name: str
-    train_images: np.ndarray
+    train_images: Images
     train_labels: np.ndarray
-    validation_images: np.ndarray
+    validation_images: Images
     validation_labels: np.ndarray
-    test_images: np.ndarray
+    test_images: Images
     test_labels: np.ndarray
     class_names: tuple[str, ...]
     mean: tuple[float, ...]
@@ -54,8 +57,10 @@ class Dataset:
     @property
     def checksum(self) -> int:
         """CRC-32 of the training images and labels in their order."""
-        labels = zlib.crc32(np.ascontiguousarray(self.train_labels).data)
-        return zlib.crc32(np.ascontiguousarray(self.train_images).data, labels)
+        checksum = zlib.crc32(np.ascontiguousarray(self.train_labels).data)
+        for part in in_parts(self.train_images):
+            checksum = zlib.crc32(np.ascontiguousarray(part).data, checksum)
+        return checksum
 
 
 def check_hold_out(examples: int, seed: int) -> None:
@@ -112,8 +117,8 @@ def hold_out(dataset: Dataset, examples: int, seed: int) -> Dataset:
     kept, held = (np.sort(indices) for indices in splits)
     return dataclasses.replace(
         dataset,
-        train_images=dataset.train_images[kept],
+        train_images=subset(dataset.train_images, kept),
         train_labels=labels[kept],
-        validation_images=dataset.train_images[held],
+        validation_images=subset(dataset.train_images, held),
         validation_labels=labels[held],
     )

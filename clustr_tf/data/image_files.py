@@ -1,6 +1,7 @@
 """Files of a folder or an archive, read into memory one by one; nothing is written to the disk."""
 
 import gzip
+import hashlib
 import io
 import lzma
 import re
@@ -64,21 +65,11 @@ def read_files(source: Path) -> Iterator[File]:
     Example:
         >>> [file.path for file in read_files(Path("mnist.tar.xz"))]
     """
-    name = source.name.lower()
-    if not source.exists():
-        raise InputError(
-            f"config.dataset.data_dir must be a folder or an archive. Received: {str(source)!r}, "
-            "which does not exist"
-        )
-    if not source.is_dir() and not name.endswith(ARCHIVES):
-        raise InputError(
-            f"config.dataset.data_dir must be a folder or end with one of {', '.join(ARCHIVES)}. "
-            f"Received: {str(source)!r}"
-        )
+    _check_source(source)
     try:
         if source.is_dir():
             yield from _folder_files(source)
-        elif name.endswith(".zip"):
+        elif source.name.lower().endswith(".zip"):
             yield from _zip_files(source)
         else:
             yield from _tar_files(source)
@@ -87,9 +78,42 @@ def read_files(source: Path) -> Iterator[File]:
         raise InputError(f"{source} cannot be read ({' '.join(reason.split())})") from error
 
 
-def _folder_files(folder: Path) -> Iterator[File]:
+def _check_source(source: Path) -> None:
+    if not source.exists():
+        raise InputError(
+            f"config.dataset.data_dir must be a folder or an archive. Received: {str(source)!r}, "
+            "which does not exist"
+        )
+    if not source.is_dir() and not source.name.lower().endswith(ARCHIVES):
+        raise InputError(
+            f"config.dataset.data_dir must be a folder or end with one of {', '.join(ARCHIVES)}. "
+            f"Received: {str(source)!r}"
+        )
+
+
+def fingerprint(source: Path) -> str:
+    """SHA-256 of names, sizes and times of the files that `read_files` reads, or of the archive's.
+
+    Raises:
+        InputError: as `read_files`.
+    """
+    _check_source(source)
+    files = _folder_paths(source) if source.is_dir() else [source]
+    digest = hashlib.sha256(str(source.resolve()).encode())
+    for path in files:
+        status = path.stat() if path.exists() else None
+        told = (status.st_size, status.st_mtime_ns) if status else None
+        digest.update(f"{path.relative_to(source)}\n{told}\n".encode())
+    return digest.hexdigest()
+
+
+def _folder_paths(folder: Path) -> list[Path]:
     patterns = [split + below for split in SPLITS for below in ("", "/*", "/*/*")]
-    for path in sorted(path for pattern in patterns for path in folder.glob(pattern)):
+    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+
+
+def _folder_files(folder: Path) -> Iterator[File]:
+    for path in _folder_paths(folder):
         relative = _inner_path(folder, path.relative_to(folder).as_posix())
         if _is_hidden(relative):
             continue

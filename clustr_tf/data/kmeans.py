@@ -7,6 +7,10 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+# A larger class is clustered by so many of its examples, drawn at random; the others are assigned.
+_MOST_FITTED = 50_000
+_PART = 2**16  # rows at once where all pass by
+
 
 class Clusters(NamedTuple):
     """Clusters of a training set; cluster j belongs to class j // K.
@@ -35,8 +39,12 @@ def cluster_by_class(
     Where a class has fewer than K distinct embeddings some of its clusters share a centroid and
     some of those stay empty; the sampler never draws an empty cluster.
 
+    A class of more than 50,000 examples is clustered by 50,000 of them, drawn by the seed; then
+    every example gets the nearest centroid of its class. So one class is in memory at a time, and
+    no more of it than these, whatever N is.
+
     Args:
-        embeddings: floating `[N, dim]`.
+        embeddings: floating `[N, dim]`; they may be memory-mapped.
         labels: int `[N]`, every class of 0..C-1 at least K times.
         clusters_per_class: K.
         seed: of the k-means++ starts.
@@ -69,16 +77,33 @@ def cluster_by_class(
         with warnings.catch_warnings():
             # Fewer distinct embeddings than clusters: see the docstring.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            assignments[members] = first + kmeans.fit_predict(embeddings[members])
+            assignments[members] = first + _fitted(kmeans, embeddings, members, seed)
         centroids[first : first + clusters_per_class] = kmeans.cluster_centers_
-    residuals = (embeddings - centroids[assignments]).astype(np.float64)
-    variance = float(np.sum(residuals**2) / (len(labels) - 1))
+    squares = 0.0
+    for rows in _parts(len(labels)):
+        residuals = embeddings[rows] - centroids[assignments[rows]]
+        squares += np.sum(np.square(residuals, dtype=np.float64))
+    variance = float(squares / (len(labels) - 1))
     if variance == 0:
         raise ValueError(
             "embeddings must not all coincide with their centroids: sigma^2 would be 0. "
             f"Received: {len(embeddings)} collapsed embeddings"
         )
     return Clusters(centroids, assignments, variance)
+
+
+def _fitted(kmeans: KMeans, embeddings: np.ndarray, members: np.ndarray, seed: int) -> np.ndarray:
+    """The cluster of each member, from 0."""
+    if len(members) <= _MOST_FITTED:
+        return kmeans.fit_predict(embeddings[members])
+    drawn = np.random.default_rng(seed).choice(members, _MOST_FITTED, replace=False)
+    kmeans.fit(embeddings[np.sort(drawn)])
+    parts = [kmeans.predict(embeddings[members[rows]]) for rows in _parts(len(members))]
+    return np.concatenate(parts)
+
+
+def _parts(count: int) -> list[slice]:
+    return [slice(start, start + _PART) for start in range(0, count, _PART)]
 
 
 def _check(embeddings: np.ndarray, labels: np.ndarray, clusters_per_class: int) -> None:
@@ -94,7 +119,7 @@ def _check(embeddings: np.ndarray, labels: np.ndarray, clusters_per_class: int) 
         raise ValueError(f"labels must be integers. Received: {labels.dtype}")
     if clusters_per_class < 1:
         raise ValueError(f"clusters_per_class must be at least 1. Received: {clusters_per_class}")
-    if not np.isfinite(embeddings).all():
+    if not all(np.isfinite(embeddings[rows]).all() for rows in _parts(len(labels))):
         raise ValueError("embeddings must be finite. Received: NaN or infinity among them")
     if labels.min() < 0:
         raise ValueError(f"labels must be at least 0. Received: {labels.min()}")

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from clustr_tf.data.image_store import StoredImages, in_parts
+
 
 def to_pixels(images: Any) -> Any:
     """Images as float32 pixels; stored uint8 images become multiples of 1/255 in [0, 1].
@@ -29,11 +31,12 @@ def to_pixels(images: Any) -> Any:
 
 def checked_examples(
     images: Any, labels: Any, log_scores: Callable[[tf.Tensor], tf.Tensor]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images and classes as arrays that an attack takes.
+) -> tuple[Any, np.ndarray]:
+    """Images and classes as attacks and the training take them.
 
     Args:
-        images: `[N, H, W, C]` in [0, 1], or uint8, which stand for multiples of 1/255.
+        images: `[N, H, W, C]` in [0, 1], or uint8, which stand for multiples of 1/255; those on
+            disk, `StoredImages` and memory-mapped arrays, stay there.
         labels: whole numbers `[N]` in 0..classes-1.
         log_scores: images `[batch, H, W, C]` -> logits `[batch, classes]`.
 
@@ -43,19 +46,22 @@ def checked_examples(
     Raises:
         ValueError: if shapes differ, images are not finite in [0, 1], or labels no classes.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
-    if images.dtype != np.uint8:
-        images = images.astype(np.float32, copy=False)
+    labels = np.asarray(labels)
+    if not isinstance(images, StoredImages):
+        images = np.asarray(images)
+        if images.dtype != np.uint8:
+            images = images.astype(np.float32, copy=False)
     if images.ndim != 4 or labels.shape != images.shape[:1] or not len(labels):
         raise ValueError(
             "images must be [N, H, W, C] and labels [N], N at least 1. "
             f"Received: shapes {images.shape} and {labels.shape}"
         )
-    stored = images.dtype == np.uint8
-    if not (stored or (np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1)):
-        raise ValueError(
-            f"images must be finite in [0, 1]. Received: {images.min()} to {images.max()}"
-        )
+    if images.dtype != np.uint8:
+        # Minimum and maximum are NaN where a value is.
+        ends = [(part.min(), part.max()) for part in in_parts(images)]
+        least, most = np.min(ends), np.max(ends)
+        if not (least >= 0 and most <= 1):
+            raise ValueError(f"images must be finite in [0, 1]. Received: {least} to {most}")
     most = log_scores(tf.constant(to_pixels(images[:1]))).shape[-1] - 1
     wrong = labels
     if labels.dtype.kind in "biuf":

@@ -2,8 +2,8 @@
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ from tensorflow_datasets.core.download.download_manager import NonMatchingChecks
 from tensorflow_datasets.core.download.extractor import ExtractError
 
 from clustr_tf.data.dataset import Dataset
+from clustr_tf.data.image_store import Images, keep
 from clustr_tf.run.errors import InputError, first_line
 
 _BATCH = 1000
@@ -33,12 +34,16 @@ _CIFAR = _Statistics(mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010)
 _SVHN = _Statistics(mean=(0.4378, 0.4439, 0.4729), std=(0.1980, 0.2011, 0.1971))
 
 
-def cifar10(data_dir: str | None = None) -> Dataset:
+def cifar10(
+    data_dir: str | None = None, in_memory: bool = True, cache_dir: str | None = None
+) -> Dataset:
     """50,000 training and 10,000 test images of 32x32x3 pixels, 10 classes.
 
     Args:
         data_dir: where TensorFlow Datasets keeps its data; None for its default. A prepared
             directory, or one with the original archives in `downloads/manual`, needs no network.
+        in_memory: whether images are held in memory or on disk, as of `image_folder`.
+        cache_dir: where on disk.
 
     Returns:
         The data set, in the order TensorFlow Datasets stores it.
@@ -53,30 +58,41 @@ def cifar10(data_dir: str | None = None) -> Dataset:
         Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009. Statistics: the
         official code of Alfarra et al., arXiv 2006.07682.
     """
-    return _load("cifar10", data_dir, _CIFAR)
+    return _load("cifar10", data_dir, in_memory, cache_dir, _CIFAR)
 
 
-def cifar100(data_dir: str | None = None) -> Dataset:
+def cifar100(
+    data_dir: str | None = None, in_memory: bool = True, cache_dir: str | None = None
+) -> Dataset:
     """50,000 training and 10,000 test images of 32x32x3 pixels, 100 classes; else as `cifar10`."""
-    return _load("cifar100", data_dir, _CIFAR)
+    return _load("cifar100", data_dir, in_memory, cache_dir, _CIFAR)
 
 
-def svhn_cropped(data_dir: str | None = None) -> Dataset:
+def svhn_cropped(
+    data_dir: str | None = None, in_memory: bool = True, cache_dir: str | None = None
+) -> Dataset:
     """73,257 training and 26,032 test images of 32x32x3 pixels, 10 classes; else as `cifar10`.
 
     Reference:
         Netzer et al., "Reading Digits in Natural Images with Unsupervised Feature Learning", 2011.
     """
-    return _load("svhn_cropped", data_dir, _SVHN)
+    return _load("svhn_cropped", data_dir, in_memory, cache_dir, _SVHN)
 
 
-def _load(name: str, data_dir: str | None, statistics: _Statistics) -> Dataset:
+def _load(
+    name: str,
+    data_dir: str | None,
+    in_memory: bool,
+    cache_dir: str | None,
+    statistics: _Statistics,
+) -> Dataset:
     try:
         builder = tfds.builder(name, data_dir=data_dir)
         with _few_retries():
             builder.download_and_prepare()
-        train_images, train_labels = _in_memory(builder, "train")
-        test_images, test_labels = _in_memory(builder, "test")
+        (train_images, train_labels), (test_images, test_labels) = (
+            _kept(builder, split, in_memory, cache_dir) for split in ("train", "test")
+        )
     except (
         OSError,
         tfds.download.DownloadError,
@@ -119,9 +135,20 @@ def _few_retries() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _in_memory(builder: tfds.core.DatasetBuilder, split: str) -> tuple[np.ndarray, np.ndarray]:
+def _kept(
+    builder: tfds.core.DatasetBuilder, split: str, in_memory: bool, cache_dir: str | None
+) -> tuple[Images, np.ndarray]:
     """Images uint8 and labels int64 of a split, in the stored order."""
-    batches = list(tfds.as_numpy(builder.as_dataset(split=split, batch_size=_BATCH)))
-    images = np.concatenate([batch["image"] for batch in batches])
-    labels = np.concatenate([batch["label"] for batch in batches])
-    return images, labels.astype(np.int64)
+
+    def read(append: Callable[[np.ndarray], Any]) -> dict[str, np.ndarray]:
+        labels = []
+        for batch in tfds.as_numpy(builder.as_dataset(split=split, batch_size=_BATCH)):
+            labels.append(batch["label"])
+            for image in batch["image"]:
+                append(image)
+        return {"labels": np.concatenate(labels).astype(np.int64)}
+
+    name = f"{builder.name}-{split}"
+    key = {"data": builder.info.full_name, "data_dir": str(builder.data_dir), "split": split}
+    take, found = keep(read, in_memory, cache_dir, name, lambda: key)
+    return take(np.arange(len(found["labels"]))), found["labels"]

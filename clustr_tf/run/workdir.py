@@ -16,6 +16,8 @@ from clustr_tf.run.files import claimed, replacing, write_json
 
 BOUND = "certificate.json"  # inside model.keras
 _EPOCHS = "training.epochs"
+# Where images lie while they are read changes nothing that a run computes.
+_PLACES = {"dataset.in_memory", "dataset.cache_dir"}
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Workdir:
 
         Args:
             config: nested mappings as JSON takes them; written, or checked to be the very same
-                as the one that is there, but that `training.epochs` may be larger.
+                as the one that is there, but that `training.epochs` may be larger and images may
+                lie elsewhere (`dataset.in_memory`, `dataset.cache_dir`).
             writes: False for a worker that leaves the folder alone.
             wait: for the process that trains here, instead of refusing.
 
@@ -110,7 +113,7 @@ class Workdir:
     def _claim(self, config: Mapping[str, Any]) -> None:
         if self.config.exists():
             before = self.config_values()
-            changed = changed_fields(before, config)
+            changed = [name for name in changed_fields(before, config) if name not in _PLACES]
             if changed == [_EPOCHS] and config["training"]["epochs"] > before["training"]["epochs"]:
                 changed = []
             if changed:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from clustr_tf.classifier import Classifier
 from clustr_tf.data.augmentation import unchanged
+from clustr_tf.data.image_store import subset
 from clustr_tf.data.pixels import checked_examples
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.methods import Method, Nominal
@@ -85,7 +86,8 @@ def fit(
 
     Args:
         classifier: compiled.
-        x: images `[N, H, W, C]`, uint8 or floats in [0, 1]; or a tf.data.Dataset of batches
+        x: images `[N, H, W, C]`, uint8 or floats in [0, 1], in memory, memory-mapped or
+            `StoredImages`; or a tf.data.Dataset of batches
             (images, labels).
         y: int `[N]`, classes from 0; None with a pipeline.
         batch_size: images of a step on all replicas together, 32 by default; of methods with
@@ -130,8 +132,8 @@ def fit(
         if not 0 < validation_split < 1:
             raise ValueError(f"validation_split must be in [0, 1). Received: {validation_split}")
         kept = int(len(data.labels) * (1 - validation_split))
-        validation_data = (data.images[kept:], data.labels[kept:])
-        data = TrainingImages(data.images[:kept], data.labels[:kept])
+        validation_data = (subset(data.images, slice(kept, None)), data.labels[kept:])
+        data = TrainingImages(subset(data.images, slice(kept)), data.labels[:kept])
     replicas = Replicas(classifier.distribute_strategy)
     if isinstance(data, TrainingImages):
         _check_classes(classifier, data.labels)

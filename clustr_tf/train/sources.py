@@ -1,4 +1,4 @@
-"""Where a step's images come from: arrays in memory, drawn by index, or a stream."""
+"""Where a step's images come from: arrays or files, drawn by index, or a stream."""
 
 from collections.abc import Iterator, Mapping
 from typing import Protocol
@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from clustr_tf.data.batches import Batches
+from clustr_tf.data.image_store import Images
 
 Draw = tuple[np.ndarray, np.ndarray]
 
@@ -39,10 +40,10 @@ class Source(Protocol):
 
 
 class ArraySource:
-    """Images in memory, drawn by a source of indices.
+    """Images in memory or on disk, drawn by a source of indices.
 
     Args:
-        images: uint8 or float32 `[N, H, W, C]`.
+        images: uint8 or float32 `[N, H, W, C]`; of those on disk a step's are read ahead of it.
         batches: draws indices.
         batch: images of a draw.
         replicas: draws of a step.
@@ -52,7 +53,7 @@ class ArraySource:
         >>> source.images(*source.draw(1)).shape  # (32, H, W, C)
     """
 
-    def __init__(self, images: np.ndarray, batches: Batches, batch: int, replicas: int):
+    def __init__(self, images: Images, batches: Batches, batch: int, replicas: int):
         self._images, self._batches = images, batches
         self.dtype = tf.as_dtype(images.dtype)
         self.steps: int | None = max(len(images) // (batch * replicas), 1)

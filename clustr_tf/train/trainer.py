@@ -13,6 +13,7 @@ import tensorflow as tf
 from clustr_tf.classifier import Classifier, Embedder
 from clustr_tf.data.augmentation import unchanged
 from clustr_tf.data.batches import NeighbourhoodSampler, ShuffledBatches, most_clusters
+from clustr_tf.data.image_store import Images
 from clustr_tf.methods.base import Method
 from clustr_tf.run.distribution import Replicas
 from clustr_tf.run.errors import TrainingDivergedError
@@ -27,14 +28,15 @@ Augment = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 
 class TrainingImages(NamedTuple):
-    """A training set in memory.
+    """A training set whose images are drawn by their indices.
 
     Attributes:
-        images: uint8 or float32 `[N, H, W, C]`; uint8 stand for multiples of 1/255.
+        images: uint8 or float32 `[N, H, W, C]`, in memory or on disk; uint8 stand for multiples of
+            1/255.
         labels: int64 `[N]` in 0..classes-1.
     """
 
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
 
 
@@ -56,8 +58,8 @@ class Trainer:
         classifier: made in the scope of the replicas' strategy.
         method: gives the losses; says which batches it needs.
         optimizer: any Keras optimizer.
-        data: images in memory, or a tf.data pipeline of batches (float32 images in [0, 1] or uint8,
-            int labels) for methods that draw no neighbourhoods.
+        data: images that can be drawn, or a tf.data pipeline of batches (float32 images in [0, 1]
+            or uint8, int labels) for methods that draw no neighbourhoods.
         batch_size: images of a shuffled batch of one replica; None: as many as a neighbourhood.
         steps_per_epoch: None: one pass: whole batches of all replicas together.
         clustering: of methods with clusters.
@@ -307,7 +309,7 @@ class Trainer:
                 self._refresher(data.images, data.labels, self._embed).find(self._seed)
             else:
                 embeddings, labels = self._embedded_pass(data, steps)
-                self._refresher(embeddings, labels, lambda found: found).find(self._seed)
+                self._refresher(embeddings, labels, np.asarray).find(self._seed)
         return source, batch, steps
 
     def _embedded_pass(self, dataset: tf.data.Dataset, steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -357,7 +359,7 @@ class Trainer:
         )
 
     def _refresher(
-        self, images: np.ndarray, labels: np.ndarray, embed: Callable[[np.ndarray], np.ndarray]
+        self, images: Images, labels: np.ndarray, embed: Callable[[Images], np.ndarray]
     ) -> RefreshClusters:
         return RefreshClusters(
             images,

@@ -57,12 +57,13 @@ def test_a_validation_split_is_held_out_of_the_training_data():
     assert (dataset.mean, dataset.std) == (whole.mean, whole.std)
 
 
+PLACES = {"data_dir": str | None, "in_memory": bool, "cache_dir": str | None}
 FIELDS = {
-    "cifar10": {"data_dir": str | None},
-    "cifar100": {"data_dir": str | None},
+    "cifar10": PLACES,
+    "cifar100": PLACES,
     "digits": {},
-    "image_folder": {"data_dir": str | None, "image_size": tuple[int, int] | None},
-    "svhn_cropped": {"data_dir": str | None},
+    "image_folder": {**PLACES, "image_size": tuple[int, int] | None},
+    "svhn_cropped": PLACES,
 }
 
 
@@ -73,4 +74,6 @@ def test_parameters_say_their_types_and_have_defaults(name):
     hints = typing.get_type_hints(DATASETS[name])
     assert hints.pop("return") is Dataset
     assert {field: hints[field] for field in parameters} == FIELDS[name]
-    assert all(parameter.default is None for parameter in parameters.values())
+    defaults = {field: parameter.default for field, parameter in parameters.items()}
+    assert all(default is None for field, default in defaults.items() if field != "in_memory")
+    assert defaults.get("in_memory", True)

@@ -1,5 +1,6 @@
 """Image folders and archives as data sets: order, classes, statistics, refusals."""
 
+import dataclasses
 import importlib
 import io
 import tarfile
@@ -10,6 +11,7 @@ import pytest
 
 from clustr_tf.data.dataset import hold_out
 from clustr_tf.data.image_folder import image_folder
+from clustr_tf.data.image_store import StoredImages
 from clustr_tf.run.errors import InputError
 from clustr_tf.run.workdir import Workdir
 from tests import programs
@@ -81,6 +83,44 @@ def test_an_archive_with_or_without_a_top_folder_in_any_order(tmp_path, image_fi
     _check(dataset)
 
 
+@pytest.mark.parametrize("ending", ["", ".tar.gz"])
+def test_images_on_disk_are_decoded_once_and_anew_when_a_file_changes(
+    tmp_path, image_files, ending, monkeypatch
+):
+    def load():
+        decoded.clear()
+        return _load(source, in_memory=False, cache_dir=str(tmp_path / "cache"))
+
+    decoded = []
+    decode = module.decode_image
+    monkeypatch.setattr(
+        module, "decode_image", lambda *told: decoded.append(told[1]) or decode(*told)
+    )
+    make = _archive if ending else _folder
+    source = make(tmp_path / f"mine{ending}", image_files)
+    for count in (7, 0):
+        dataset = load()
+        assert len(decoded) == count
+        assert isinstance(dataset.train_images, StoredImages)
+        _check(
+            dataclasses.replace(
+                dataset,
+                train_images=np.asarray(dataset.train_images),
+                test_images=np.asarray(dataset.test_images),
+            )
+        )
+        assert dataset.checksum == _load(source).checksum
+        held_out = hold_out(dataset, examples=2, seed=1)
+        assert isinstance(held_out.validation_images, StoredImages)
+        assert held_out.checksum == hold_out(_load(source), examples=2, seed=1).checksum
+    source = make(source, {**image_files, "train/a/1.png": image_files["train/b/2.png"]})
+    dataset = load()
+    assert len(decoded) == 7
+    assert dataset.train_images[1][0, 0, 0] == 52
+    dataset = _load(source, in_memory=False, cache_dir=str(tmp_path / "cache"), image_size=(4, 4))
+    assert dataset.image_shape == (4, 4, 1)
+
+
 def test_the_first_test_images_are_of_all_classes(tmp_path, encode):
     """Of 3 classes with 40 images; sorted, the first 40 would be those of the first class."""
     names = [f"{name}/{number:02}.png" for name in "abc" for number in range(40)]
@@ -96,8 +136,7 @@ def test_the_first_test_images_are_of_all_classes(tmp_path, encode):
     np.testing.assert_array_equal(other.test_images, dataset.test_images)
 
 
-def test_statistics_of_colour_images_are_those_of_each_channel(tmp_path, encode, monkeypatch):
-    monkeypatch.setattr(module, "_BATCH", 3)  # several batches
+def test_statistics_of_colour_images_are_those_of_each_channel(tmp_path, encode):
     pixels = np.random.default_rng(0).integers(0, 256, (8, 5, 4, 3), np.uint8)
     files = {f"train/{number % 2}/{number}.png": encode(pixels[number]) for number in range(8)}
     files["test/0/0.png"] = encode(pixels[0])
@@ -244,6 +283,8 @@ def test_the_command_line_sets_an_image_size(tmp_path, image_files):
         f"--workdir={tmp_path / 'run'}",
         f"--config.dataset.data_dir={_folder(tmp_path / 'mine', image_files)}",
         "--config.dataset.image_size=(8,4)",
+        "--config.dataset.in_memory=False",
+        f"--config.dataset.cache_dir={tmp_path / 'cache'}",
         "--config.method.name=nominal",
         "--config.training.batch_size=5",
         "--config.training.epochs=1",

@@ -94,3 +94,26 @@ def test_keeps_float32():
 def test_bad_input_is_refused(embeddings, labels, per_class, message):
     with pytest.raises(ValueError, match=message):
         cluster_by_class(embeddings, np.array(labels), per_class)
+
+
+def test_a_large_class_is_clustered_by_some_of_its_examples(monkeypatch):
+    """Class 0 has three separate groups: each example is with its group whoever was drawn."""
+    rng = np.random.default_rng(3)
+    labels = rng.permutation(np.repeat([0, 1], [600, 60]))
+    groups = rng.integers(0, 3, 660)
+    embeddings = 100.0 * np.eye(3)[groups] + rng.normal(size=(660, 3))
+    whole = cluster_by_class(embeddings, labels, 3, seed=1, n_init=3)
+    monkeypatch.setattr("clustr_tf.data.kmeans._MOST_FITTED", 90)
+    monkeypatch.setattr("clustr_tf.data.kmeans._PART", 50)
+    clusters = cluster_by_class(embeddings, labels, 3, seed=1, n_init=3)
+    again = cluster_by_class(embeddings, labels, 3, seed=1, n_init=3)
+    for label in (0, 1):
+        pairs = set(
+            zip(groups[labels == label], clusters.assignments[labels == label], strict=True)
+        )
+        assert len(pairs) == 3
+    np.testing.assert_array_equal(clusters.centroids, again.centroids)
+    np.testing.assert_array_equal(clusters.centroids[3:], whole.centroids[3:])  # 60 examples
+    assert not np.array_equal(clusters.centroids[:3], whole.centroids[:3])
+    residuals = embeddings - clusters.centroids[clusters.assignments]
+    assert clusters.variance == pytest.approx((residuals**2).sum() / 659, rel=1e-12)

@@ -44,6 +44,14 @@ def test_epochs_may_grow_and_nothing_else(config, tmp_path):
     assert workdir.config_values() == _with(config, epochs=7)
 
 
+def test_images_may_move_to_the_disk(config, tmp_path):
+    stored = {**config, "dataset": {"in_memory": False, "cache_dir": "cache"}}
+    for one in ({**config, "dataset": {"in_memory": True}}, stored):
+        with Workdir(tmp_path).claimed(one):
+            pass
+    assert Workdir(tmp_path).config_values() == stored
+
+
 def test_changed_fields_are_named():
     old = {"method": {"alpha": 12.5}, "watch": {"attack": {"steps": 10}}, "plugins": []}
     new = {"method": {"eps": 0.1}, "watch": {"attack": {"steps": 3}}, "plugins": []}

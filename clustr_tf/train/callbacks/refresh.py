@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from clustr_tf.data.batches import NeighbourhoodSampler
+from clustr_tf.data.image_store import Images
 from clustr_tf.data.kmeans import Clusters, cluster_by_class
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.run.distribution import Replicas
@@ -26,7 +27,7 @@ class RefreshClusters(keras.callbacks.Callback):
     embeddings, give it to `keras.Model.fit`.
 
     Args:
-        images: `[N, H, W, C]`, as the model takes them.
+        images: `[N, H, W, C]`, as the model takes them; in memory or, with `embed`, on disk.
         labels: int `[N]`, every class of 0..C-1.
         clustering: starts, iterations and temperature of k-means.
         head: gets the clusters; None for none.
@@ -49,14 +50,14 @@ class RefreshClusters(keras.callbacks.Callback):
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: Images,
         labels: np.ndarray,
         clustering: Clustering | None = None,
         *,
         head: ClusteringHead | None = None,
         clusters_per_class: int | None = None,
         sampler: NeighbourhoodSampler | None = None,
-        embed: Callable[[np.ndarray], np.ndarray] | None = None,
+        embed: Callable[[Images], np.ndarray] | None = None,
         seed: int = 0,
         replicas: Replicas | None = None,
     ):
@@ -84,11 +85,13 @@ class RefreshClusters(keras.callbacks.Callback):
         Raises:
             TrainingDivergedError: if the embeddings cannot be clustered.
         """
-        self._embeddings = self._embedded()
+        return self._found(self._embedded(), seed)
+
+    def _found(self, embeddings: np.ndarray, seed: int) -> Clusters:
         try:
             clusters = self._shared(
                 cluster_by_class(
-                    self._embeddings,
+                    embeddings,
                     self._labels,
                     self._clusters_per_class,
                     seed=seed,
@@ -109,7 +112,7 @@ class RefreshClusters(keras.callbacks.Callback):
     def of(
         self,
         classifier: Any,
-        embed: Callable[[np.ndarray], np.ndarray],
+        embed: Callable[[Images], np.ndarray],
         replicas: Replicas | None = None,
     ) -> "RefreshClusters":
         """The same for another classifier, or other weights, without a sampler.
@@ -125,9 +128,10 @@ class RefreshClusters(keras.callbacks.Callback):
         return other
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.find(self._seed + epoch + 1)
+        embeddings = self._embedded()
+        self._found(embeddings, self._seed + epoch + 1)
         if self._head is not None and logs is not None:
-            logs["accuracy"] = accuracy(self._head, self._embeddings, self._labels)
+            logs["accuracy"] = accuracy(self._head, embeddings, self._labels)
 
     def _embedded(self) -> np.ndarray:
         if self._embed is not None:

@@ -14,6 +14,7 @@ from clustr_tf.certify.images import certified_share
 from clustr_tf.certify.l2.soft_score import soft_score_radius
 from clustr_tf.certify.linf.interval import certified_linf
 from clustr_tf.classifier import Classifier
+from clustr_tf.data.image_store import Images
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.run.checks import check
 from clustr_tf.train.callbacks.base import TrainerCallback
@@ -103,7 +104,7 @@ class WatchRobustness(TrainerCallback):
     def __init__(
         self,
         classifier: Classifier,
-        images: np.ndarray,
+        images: Images,
         labels: np.ndarray,
         watch: Watch,
         seed: int = 0,
