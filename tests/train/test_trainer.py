@@ -30,8 +30,8 @@ def experiment():
 
 
 @pytest.fixture(scope="module")
-def default():
-    return read_experiment(digits.get_config().to_dict())
+def attacked():
+    return read_experiment(digits.get_config("at").to_dict())
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +40,10 @@ def dataset(experiment):
 
 
 @pytest.fixture(scope="module")
-def finished(default, dataset, tmp_path_factory):
-    """The default run, as `python -m clustr_tf.train` makes it."""
+def finished(attacked, dataset, tmp_path_factory):
+    """The run of `python -m clustr_tf.train --config=digits:at`."""
     reporter, workdir = Counting(), Workdir(tmp_path_factory.mktemp("run"))
-    return run(default, dataset, workdir, reporter).classifier, workdir, reporter
+    return run(attacked, dataset, workdir, reporter).classifier, workdir, reporter
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,13 @@ def test_temperature_is_a_factor_of_the_variance(experiment, dataset, tmp_path):
 
 
 @pytest.mark.slow
-def test_default_digits_reach_98_per_cent(finished, dataset):
+def test_digits_under_attack_reach_98_per_cent(finished, dataset):
     classifier, _, reporter = finished
     predictions = np.argmax(classifier(to_pixels(dataset.test_images)), axis=1)
     accuracy = np.mean(predictions == dataset.test_labels)
     assert accuracy >= 0.98
     best = max(reporter.rows, key=lambda row: row["val_pgd_accuracy"])  # the first of equals
-    # Plain ClusTR has 0.5 to 0.6; 0.87 to 0.89 were measured of the default's test images.
+    # Plain ClusTR has 0.5 to 0.6; 0.87 to 0.89 were measured of this config's test images.
     assert best["val_pgd_accuracy"] > 0.8
     # 1,300 training images make 32 whole batches of 40.
     assert reporter.expected == 32
@@ -133,7 +133,7 @@ def test_no_attack_inside_a_certified_radius_breaks_a_trained_model(plain, datas
 
 
 @pytest.mark.slow
-def test_records_of_a_run(finished, default):
+def test_records_of_a_run(finished, attacked):
     _, workdir, reporter = finished
     with workdir.metrics.open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -144,7 +144,7 @@ def test_records_of_a_run(finished, default):
     assert [rates[0], rates[20]] == pytest.approx([4e-3, 2e-3])
     assert 0 < rates[39] < 1e-5
     assert json.loads(workdir.config.read_text())["training"]["epochs"] == 40
-    assert read_experiment(workdir.config_values()) == default
+    assert read_experiment(workdir.config_values()) == attacked
     assert sorted(path.name for path in workdir.checkpoints.iterdir()) == [
         "best.npz",  # the epoch that held-out PGD accuracy chose
         "epoch-0039-step-000000.npz",
