@@ -33,7 +33,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     config.training.checkpoint = "last"  # best_pgd would need images held out
     config.method.eps = eps  # what is trained against
     if certified:
-        config.backbone.width = 32  # channels of the first convolution
+        config.training.epochs = 40
         config.training.steps_per_epoch = None  # as many as the images have batches
         config.watch.certified_linf = eps  # certified accuracy every epoch, by interval bounds
     else:

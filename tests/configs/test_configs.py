@@ -67,7 +67,7 @@ def test_every_method_takes_the_default_config(name):
     experiment = read_experiment(without_foreign_fields(config.to_dict(), {"method.name": name}))
     check_fits(experiment, experiment.dataset.load())
     assert type(experiment.method) is METHODS[name]
-    assert getattr(experiment.method, "eps", 0.1) == 0.1
+    assert getattr(experiment.method, "eps", config.method.eps) == config.method.eps
 
 
 def test_published_hyper_parameters():
