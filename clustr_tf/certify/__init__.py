@@ -8,6 +8,8 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "affine": ["AffineCertificates", "certify_affine", "split_affine"],
+        "affine_head": ["AffineHead", "affine_head"],
         "graph": ["is_reparametrised", "plain_network"],
         "images": [
             "Certification",
@@ -15,12 +17,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "certified_share",
             "certify_images",
         ],
+        "l2.affine": ["affine_margin"],
         "l2.clusters": ["ClusterGeometry", "cluster_geometry", "nearest_cluster_radius"],
         "l2.layer_bounds": ["LAYER_BOUNDS", "LayerBound", "layer_bound"],
         "l2.lipschitz": ["LipschitzBound", "embed_with_norms", "lipschitz_bound"],
         "l2.soft_score": ["signed_class_radii", "soft_score_radius"],
         "linf.boxes": ["LAYER_BOXES", "Box", "layer_box"],
         "linf.head": [
+            "affine_margins",
             "log_score_margins",
             "nearest_cluster_margins",
             "soft_score_margins",

@@ -18,11 +18,11 @@ def fold_layers(
 ) -> Value:
     """Carries a value from the input of a functional network to its output.
 
-    Nested functional models are walked through as if their layers stood in their place. The order
-    of the visits is always the same.
+    Nested models are walked through as if their layers stood in their place. The order of the
+    visits is always the same.
 
     Args:
-        network: functional, one input and one output, every layer used once.
+        network: functional or Sequential, one input and one output, every layer used once.
         value: what stands for the input.
         visit: (layer, values of its inputs) -> value of its output.
 
@@ -36,7 +36,7 @@ def fold_layers(
     Example:
         >>> fold_layers(network, images, lambda layer, inputs: layer(*inputs))  # network(images)
     """
-    _check_network(network)
+    network = _functional(network)
     known = {id(network.inputs[0]): value}
     visited: set[int] = set()
     # As the network runs itself. A layer has a node for every use, also in other models, and the
@@ -84,12 +84,15 @@ def is_reparametrised(network: keras.Model) -> bool:
     """Whether a functional network has layers that work out their weights at every call.
 
     Args:
-        network: functional.
+        network: functional or Sequential.
 
     Returns:
-        True if it has a layer of `PLAIN_LAYERS`.
+        True if it, or a model nested in it, has a layer of `PLAIN_LAYERS`.
     """
-    return any(type(layer) in PLAIN_LAYERS for layer in network.layers)
+    return any(
+        is_reparametrised(layer) if isinstance(layer, keras.Model) else type(layer) in PLAIN_LAYERS
+        for layer in network.layers
+    )
 
 
 def plain_network(network: keras.Model) -> keras.Model:
@@ -125,17 +128,21 @@ def plain_network(network: keras.Model) -> keras.Model:
     return keras.Model(inputs, fold_layers(network, inputs, visit), name=network.name)
 
 
-def _check_network(network: Any) -> None:
+def _functional(network: Any) -> keras.Model:
+    """The network as a functional model; refuses what is none."""
+    if isinstance(network, keras.Sequential) and network.built:
+        network = keras.Model(network.inputs, network.outputs, name=network.name)
     if not hasattr(network, "_nodes_by_depth"):
         raise ValueError(
-            f"network {network.name!r} must be a functional model. "
-            f"Received: {type(network).__name__}"
+            f"network {network.name!r} must be a functional model, or a Sequential one of known "
+            f"input shape. Received: {type(network).__name__}"
         )
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ValueError(
             f"network {network.name!r} must have one input and one output. "
             f"Received: {len(network.inputs)} and {len(network.outputs)}"
         )
+    return network
 
 
 def _check_call(layer: Any, arguments: Any) -> None:

@@ -261,7 +261,7 @@ def certify_batch(
     )
     if search is None or not has_interval_bounds(classifier.embedder):
         return embeddings, certificates
-    radius = _float32_below(interval_radius(classifier.embedder, head, images, search)[1])
+    radius = float32_below(interval_radius(classifier.embedder, head, images, search)[1])
     return embeddings, _improved(certificates, INTERVALS, Radii(radius, radius))
 
 
@@ -334,16 +334,16 @@ def certify_embeddings(
     lipschitz = bound.gain + bound.growth
     log_scores = class_log_scores(distances, variance, geometry.clusters_per_class, nearest)
     radii = Radii(
-        _float32_below(soft_margin / lipschitz),
-        _float32_below(soft_margin / lipschitz / np.sqrt(num_pixels)),
+        float32_below(soft_margin / lipschitz),
+        float32_below(soft_margin / lipschitz / np.sqrt(num_pixels)),
     )
     return Certificates(
         class_id=class_id,
         certified_radius_l2=radii.l2,
         certified_radius_linf=radii.linf,
-        embedding_margin=_float32_below(soft_margin),
+        embedding_margin=float32_below(soft_margin),
         nearest_cluster=largest(-distances),
-        nearest_cluster_radius_l2=_float32_below(nearest_margin / lipschitz),
+        nearest_cluster_radius_l2=float32_below(nearest_margin / lipschitz),
         runner_up_class_id=ops.cast(ops.top_k(log_scores, 2)[1][:, 1], "int64"),
         squared_distances=ops.cast(distances, "float32"),
         log_scores=ops.cast(log_scores, "float32"),
@@ -387,7 +387,7 @@ def prove(
     by_cluster = largest(-distances) // geometry.clusters_per_class
     agreed = ops.equal(class_id, largest(scores)) & ops.equal(class_id, by_cluster)
     margin = _certified(radius, agreed, _slack(embeddings, norms, variance, bound))
-    return class_id, _float32_below(margin / (bound.gain + bound.growth))
+    return class_id, float32_below(margin / (bound.gain + bound.growth))
 
 
 def _slack(embeddings: Any, norms: Any, variance: Any, bound: LipschitzBound) -> Any:
@@ -405,7 +405,7 @@ def _certified(radius: Any, agreed: Any, slack: Any) -> Any:
     return ops.where(agreed & (slack < np.inf), ops.maximum(radius - slack, 0), 0)
 
 
-def _float32_below(values: Any) -> Any:
+def float32_below(values: Any) -> Any:
     """Radii as float32, rounded towards zero."""
     lowered = ops.minimum(values * _TOWARDS_ZERO, _LARGEST)
     return ops.cast(ops.where(lowered >= SMALLEST_NORMAL, lowered, 0), "float32")

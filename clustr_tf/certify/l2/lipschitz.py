@@ -181,18 +181,20 @@ def embed_with_norms(network: keras.Model, images: Any) -> tuple[Any, Any]:
     Example:
         >>> embeddings, norms = embed_with_norms(classifier.embedder, images)
     """
-    norms = []
+    # Of networks that sum nothing there are none.
+    norms = [ops.zeros((ops.shape(images)[0], 0), "float64")]
 
     def visit(layer: Any, inputs: list[_Padded]) -> _Padded:
         if is_measured(layer):
-            norms.append(_norm_bounds(*(each.unpadded for each in inputs)))
+            found = _norm_bounds(*(each.unpadded for each in inputs))
+            norms.append(ops.expand_dims(found, 1))
         output = call_layer(layer, [each.values for each in inputs])
         if isinstance(layer, keras.layers.ZeroPadding2D):
             return _Padded(output, inputs[0].unpadded)
         return _Padded(output, output)
 
     embeddings = fold_layers(network, _Padded(images, images), visit).values
-    return embeddings, ops.stack(norms, axis=1)
+    return embeddings, ops.concatenate(norms, axis=1)
 
 
 class _Padded(NamedTuple):

@@ -137,15 +137,32 @@ def affine_image(
     centre = product(box.centre) + offset
     radius = absolute_product(box.radius)
     if roundoff:
-        magnitude = box.magnitude
-        largest = absolute_product(magnitude) + absolute_offset
-        farthest = ops.max(magnitude, axis=tuple(range(1, len(magnitude.shape))))
-        farthest = ops.reshape(farthest, (-1,) + (1,) * (len(centre.shape) - 1))
-        reach = amplification * (1 + farthest)
-        error = gamma(terms + _FURTHER_TERMS, roundoff) * largest + underflow(terms) * reach
-        in_range = largest + error + reach <= LARGEST_IN_RANGE
-        radius = ops.where(in_range, radius + error, math.inf)
+        largest = absolute_product(box.magnitude) + absolute_offset
+        radius += rounding(largest, box.magnitude, terms, roundoff, amplification)
     return Box(centre - radius, centre + radius)
+
+
+def rounding(
+    largest: Any, magnitude: Any, terms: int, roundoff: float, amplification: Any = 1.0
+) -> Any:
+    """What float arithmetic may add to W x + b, as `affine_image` says.
+
+    Args:
+        largest: |W| |x| + |b|, at most this; `[batch, ...]`.
+        magnitude: |x|, at most this; `[batch, ...]`.
+        terms: as in `affine_image`.
+        roundoff: likewise, above 0.
+        amplification: likewise.
+
+    Returns:
+        Like `largest`; infinite where float32's range may be left.
+    """
+    farthest = ops.max(magnitude, axis=tuple(range(1, len(magnitude.shape))))
+    farthest = ops.reshape(farthest, (-1,) + (1,) * (len(largest.shape) - 1))
+    reach = amplification * (1 + farthest)
+    error = gamma(terms + _FURTHER_TERMS, roundoff) * largest + underflow(terms) * reach
+    in_range = largest + error + reach <= LARGEST_IN_RANGE
+    return ops.where(in_range, error, math.inf)
 
 
 def layer_box(layer: keras.layers.Layer, inputs: list[Box], roundoff: float) -> Box:

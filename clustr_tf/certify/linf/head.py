@@ -10,7 +10,7 @@ from clustr_tf.certify.l2.clusters import (
     smallest_of_others,
 )
 from clustr_tf.certify.layer_rules import gamma
-from clustr_tf.certify.linf.boxes import Box
+from clustr_tf.certify.linf.boxes import Box, rounding
 from clustr_tf.layers.clustering_head import by_class, of_own_class, takes_all
 from clustr_tf.layers.distances import squared_distances
 
@@ -146,3 +146,45 @@ def soft_score_margins(
     exponents = by_class(-differences / (2 * variance), clusters_per_class)
     single = smallest_of_others(-ops.logsumexp(exponents, axis=-1), labels)
     return ops.max(single, axis=1)
+
+
+def affine_margins(box: Box, kernel: Any, bias: Any, labels: Any, roundoff: float = 0.0) -> Any:
+    """Least l_c - l_k over the box, for the logits W z + b, the class c of the labels and every k.
+
+    (w_c - w_k) . z is linear: around the centre it moves by at most |w_c - w_k| . r, r the radius,
+    and attains that in a corner. The difference of the bounds of l_c and l_k would let z be in two
+    corners at once.
+
+    Rounding, with `roundoff`: that of either logit where the head computes it, by `affine_image`,
+    whose
+    terms leave room for the float64 arithmetic here. Where a logit may leave float32's range
+    nothing is left.
+
+    Args:
+        box: of the embeddings, `[batch, dim]`.
+        kernel: W, `[dim, classes]`.
+        bias: b, `[classes]`.
+        labels: int `[batch]`.
+        roundoff: unit roundoff of the head's arithmetic, the box then being float64; 0 for none.
+
+    Returns:
+        `[batch]`, the smallest over the other classes k. Differentiable.
+
+    Example:
+        >>> box = Box(ops.array([[0.0]]), ops.array([[1.0]]))
+        >>> affine_margins(box, [[0.0, -1.0]], [0.0, -0.5], ops.array([0]))  # [0.5]
+    """
+    kernel, bias = (ops.cast(ops.convert_to_tensor(x), box.lower.dtype) for x in (kernel, bias))
+    columns = ops.transpose(kernel)
+    own = ops.take(columns, labels, axis=0)
+    # One class after the other, as all differences at once could fill the memory.
+    moved = ops.stack(
+        [ops.sum(ops.abs(own - one) * box.radius, axis=1) for one in ops.unstack(columns)], axis=1
+    )
+    logits = ops.matmul(box.centre, kernel) + bias
+    moved += ops.take_along_axis(-logits, ops.expand_dims(labels, 1), axis=1) + logits
+    if roundoff:
+        largest = ops.matmul(box.magnitude, ops.abs(kernel)) + ops.abs(bias)
+        errors = rounding(largest, box.magnitude, kernel.shape[0], roundoff)
+        moved += ops.take_along_axis(errors, ops.expand_dims(labels, 1), axis=1) + errors
+    return smallest_of_others(-moved, labels)

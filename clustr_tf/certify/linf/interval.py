@@ -1,14 +1,18 @@
 """Certified l-infinity balls by interval bounds: boxes of pixels to boxes of embeddings."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
 from keras import ops
 
+from clustr_tf.certify.affine_head import AffineHead, affine_head
 from clustr_tf.certify.graph import call_layer, fold_layers
 from clustr_tf.certify.layer_rules import SMALLEST_NORMAL, UNIT_ROUNDOFF, rule_for
 from clustr_tf.certify.linf.boxes import LAYER_BOXES, Box, layer_box, normalised
 from clustr_tf.certify.linf.head import (
+    affine_margins,
     nearest_cluster_margins,
     soft_score_margins,
     worst_differences,
@@ -17,6 +21,7 @@ from clustr_tf.certify.linf.search import BISECTION, RadiusSearch, largest_prove
 from clustr_tf.layers.clustering_head import ClusteringHead, class_log_scores
 from clustr_tf.layers.distances import squared_distances
 
+_FLOAT64 = UNIT_ROUNDOFF["float64"]
 # Far above the rounding of a float64 logsumexp, here and in the head that is served.
 _LEAST_MARGIN = 1e-9
 
@@ -28,7 +33,7 @@ class LinfCertificates(NamedTuple):
         class_id: int64 `[batch]`, the soft classifier's class.
         certified: bool `[batch]`, whether the soft classifier's class provably stays.
         nearest_cluster_certified: bool `[batch]`, whether the nearest cluster provably stays one
-            of that class.
+            of that class; of an affine head the same as `certified`.
     """
 
     class_id: Any
@@ -150,13 +155,12 @@ def embed_with_box(network: keras.Model, images: Any, box: Box) -> tuple[Any, Bo
     return fold_layers(network, (images, box), visit)
 
 
-def certified_linf(
-    network: keras.Model, head: ClusteringHead, images: Any, eps: Any
-) -> LinfCertificates:
+def certified_linf(network: keras.Model, head: Any, images: Any, eps: Any) -> LinfCertificates:
     """Which images provably keep their class under every l-infinity change of at most eps.
 
     The box of pixels becomes a box of float32 embeddings (`embedding_box`); over it the worst case
-    of the head is closed form (`worst_differences`), in float64 and rounded downwards.
+    of the head is closed form (`worst_differences`, `affine_margins`), in float64 and rounded
+    downwards.
 
     WARNING: this holds for changes that keep pixels in [0, 1], of images in [0, 1], and for the
     classifier that computes its network in float32 as `embedding_box` says and its head in float64,
@@ -166,7 +170,8 @@ def certified_linf(
 
     Args:
         network: as for `embedding_box`.
-        head: with its clusters.
+        head: with its clusters; or an `AffineHead`, or a dense layer that is one, whose logits may
+            be computed in float32 or float64.
         images: float32 `[batch, H, W, C]` in [0, 1].
         eps: in pixels; one number, or `[batch]`.
 
@@ -175,7 +180,7 @@ def certified_linf(
         where eps is negative.
 
     Raises:
-        ValueError: if the head is no clustering head or the network not as above.
+        ValueError: if the head or the network are not as above.
 
     Example:
         >>> certified_linf(classifier.embedder, classifier.head, images, 0.1).certified
@@ -183,47 +188,64 @@ def certified_linf(
     Reference:
         Gowal et al., arXiv 1810.12715, for dense heads.
     """
-    if not isinstance(head, ClusteringHead):
-        raise ValueError(
-            "head must be a ClusteringHead: others have no interval bounds here. "
-            f"Received: {type(head).__name__}"
-        )
+    prove = _proof_of(head)
     images = ops.convert_to_tensor(images, dtype="float32")
-    clusters = head.clusters_per_class
-    centroids = ops.cast(ops.convert_to_tensor(head.centroids), "float64")
-    variance = ops.cast(ops.convert_to_tensor(head.variance), "float64")
     embeddings = ops.cast(network(images, training=False), "float64")
-    distances = squared_distances(embeddings, centroids)
-    labels = ops.argmax(
-        class_log_scores(distances, variance, clusters, head.ranked_clusters), axis=1
-    )
-    pixels = image_box(ops.cast(images, "float64"), eps, UNIT_ROUNDOFF["float64"])
-    box = embedding_box(network, pixels)
-    differences = worst_differences(box, centroids, labels, clusters, UNIT_ROUNDOFF["float64"])
-    soft = soft_score_margins(differences, labels, variance, clusters, head.ranked_clusters)
+    box = embedding_box(network, image_box(ops.cast(images, "float64"), eps, _FLOAT64))
+    labels, *proved = prove(embeddings, box)
     # Not-a-number could be lost on its way, in maxima.
     finite = (
         box.is_finite
         & ops.all(ops.isfinite(embeddings), axis=1)
-        & ops.all([ops.all(ops.isfinite(weight)) for weight in [*network.weights, *head.weights]])
-        & (variance >= SMALLEST_NORMAL)
+        & ops.all([ops.all(ops.isfinite(weight)) for weight in network.weights])
     )
     # A box of other pixels or a negative radius would not hold the image.
     valid = ops.all((images >= 0) & (images <= 1), axis=(1, 2, 3)) & (
         ops.convert_to_tensor(eps, dtype="float64") >= 0
     )
-    return LinfCertificates(
-        class_id=ops.cast(labels, "int64"),
-        certified=finite & valid & (soft > _LEAST_MARGIN),
-        nearest_cluster_certified=finite
-        & valid
-        & (nearest_cluster_margins(differences, labels, clusters) > 0),
-    )
+    soft, nearest = (finite & valid & each for each in proved)
+    return LinfCertificates(ops.cast(labels, "int64"), soft, nearest)
+
+
+def _proof_of(head: Any) -> Callable[[Any, Box], tuple[Any, Any, Any]]:
+    """(embeddings, box) -> class, whether it stays, whether the nearest cluster's does."""
+    if isinstance(head, ClusteringHead):
+        return partial(_prove_clusters, head)
+    affine = head if isinstance(head, AffineHead) else affine_head(head)
+    if affine is None:
+        raise ValueError(
+            "head must be a ClusteringHead or a Dense layer, linear or with a softmax: others have "
+            f"no interval bounds here. Received: {type(head).__name__}"
+        )
+    return partial(_prove_affine, affine)
+
+
+def _prove_clusters(head: ClusteringHead, embeddings: Any, box: Box) -> tuple[Any, Any, Any]:
+    clusters, ranked = head.clusters_per_class, head.ranked_clusters
+    centroids = ops.cast(ops.convert_to_tensor(head.centroids), "float64")
+    variance = ops.cast(ops.convert_to_tensor(head.variance), "float64")
+    distances = squared_distances(embeddings, centroids)
+    labels = ops.argmax(class_log_scores(distances, variance, clusters, ranked), axis=1)
+    differences = worst_differences(box, centroids, labels, clusters, _FLOAT64)
+    soft = soft_score_margins(differences, labels, variance, clusters, ranked)
+    nearest = nearest_cluster_margins(differences, labels, clusters)
+    usable = ops.all(ops.isfinite(centroids)) & ops.isfinite(variance)
+    usable &= variance >= SMALLEST_NORMAL  # below it may be flushed to 0
+    return labels, usable & (soft > _LEAST_MARGIN), usable & (nearest > 0)
+
+
+def _prove_affine(head: AffineHead, embeddings: Any, box: Box) -> tuple[Any, Any, Any]:
+    labels = ops.argmax(head.logits(embeddings), axis=1)
+    float32 = UNIT_ROUNDOFF["float32"]
+    margins = affine_margins(box, head.kernel, head.bias, labels, float32)
+    finite = ops.all(ops.isfinite(head.kernel)) & ops.all(ops.isfinite(head.bias))
+    stays = finite & (margins > head.least)
+    return labels, stays, stays
 
 
 def interval_radius(
     network: keras.Model,
-    head: ClusteringHead,
+    head: Any,
     images: Any,
     search: RadiusSearch = BISECTION,
     nearest_cluster: bool = False,

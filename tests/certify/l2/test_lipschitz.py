@@ -166,6 +166,20 @@ def test_norms_are_never_too_small(scale):
     assert np.all(found <= np.maximum(exact * (1 + 302 * 2.0**-23), 1e-17))
 
 
+def test_sequential_and_nested_models_are_walked_through():
+    """2 x, then 3 times that, then half of it: a gain of 3."""
+    parts = [layers.Dense(2, kernel_initializer=scaled(factor)) for factor in (2.0, 3.0, 0.5)]
+    inner = keras.Sequential([parts[1], keras.Sequential([layers.ReLU(), parts[2]])])
+    network = keras.Sequential([keras.Input((1, 1, 2)), layers.Flatten(), parts[0], inner])
+    assert lipschitz_bound(network).gain == pytest.approx(3)
+    images = np.random.default_rng(11).uniform(size=(3, 1, 1, 2)).astype("float32")
+    np.testing.assert_array_equal(embed_with_norms(network, images)[0], network(images))
+
+
+def scaled(factor):
+    return lambda shape, dtype=None: factor * np.eye(*shape)
+
+
 def test_calling_a_network_elsewhere_changes_nothing():
     network = build_network()
     bound = lipschitz_bound(network)
@@ -241,6 +255,13 @@ def test_a_layer_of_ones_own_is_a_line_of_the_table(monkeypatch):
     assert lipschitz_bound(network).gain == pytest.approx(2)
 
 
+class Subclassed(keras.Model):
+    """Nobody can look inside."""
+
+    def call(self, inputs):
+        return 2 * inputs
+
+
 def shared(x):
     layer = layers.Dense(4, name="culprit")
     return layer(layer(x))
@@ -264,8 +285,8 @@ def shared(x):
         ),
         (lambda x: keras.ops.sin(x), "type with a proved Lipschitz bound"),
         (
-            keras.Sequential([layers.Dense(4)], name="culprit"),
-            "must be a functional model",
+            Subclassed(name="culprit"),
+            "must be a functional model, or a Sequential one",
         ),
     ],
     ids=[
@@ -277,7 +298,7 @@ def shared(x):
         "training",
         "broadcast",
         "operation",
-        "sequential",
+        "subclassed",
     ],
 )
 def test_refuses_what_is_not_proved(body, message):
