@@ -27,7 +27,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "train",
         "tune",
     ],
-    submod_attrs={"classifier": ["Classifier", "load_model"]},
+    submod_attrs={
+        "certify.certifier": ["certified_radii"],
+        "classifier": ["Classifier", "load_model"],
+    },
 )
 
 

@@ -10,6 +10,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "affine": ["AffineCertificates", "certify_affine", "split_affine"],
         "affine_head": ["AffineHead", "affine_head"],
+        "certifier": [
+            "NO_PROOF",
+            "Certified",
+            "CertifiedRadii",
+            "Certifier",
+            "certified_radii",
+        ],
         "graph": ["is_reparametrised", "plain_network"],
         "images": [
             "Certification",

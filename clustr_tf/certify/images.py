@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms, lipschitz_bound
+from clustr_tf.certify.certifier import Certifier, sources_of
+from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms
 from clustr_tf.certify.linf.search import BISECTION, RadiusSearch
 from clustr_tf.certify.radii import (
     Proof,
     Radii,
     certified_classifier,
-    certify_batch,
     head_geometry,
     prove,
 )
@@ -26,7 +26,6 @@ from clustr_tf.data.pixels import to_pixels
 
 # Enough to occupy all cores; more would only take more memory.
 _BATCH = 250
-NO_PROOF = "nothing"
 
 
 @dataclass(frozen=True)
@@ -85,10 +84,9 @@ class Certification:
     bound: LipschitzBound
 
     def sources(self, norm: str) -> np.ndarray:
-        """Which proof the best radius of each image is by; `NO_PROOF` where it is 0."""
-        best = getattr(self.best.radii, norm)
-        by = [(best > 0) & (getattr(proved.radii, norm) == best) for proved in self.proved]
-        return np.select(by, [proved.title for proved in self.proved], NO_PROOF)
+        """Which proof the best radius of each image is by; see `sources_of`."""
+        proved = {each.title: each.radii for each in self.proved}
+        return sources_of(self.best.radii, proved, norm)
 
 
 def certify_images(
@@ -107,39 +105,24 @@ def certify_images(
     computes in less: see docs/certificates.md.
 
     Args:
-        classifier: with a clustering head.
+        classifier: as for `Certifier`.
         images: uint8 `[N, H, W, C]`.
         labels: int64 `[N]`.
-        proofs: of `all_proofs`, which are made one by one besides.
-        search: as for `certify_batch`.
+        proofs: of `all_proofs`, which are made one by one besides; of clustering heads alone.
+        search: as for `Certifier`.
 
     Returns:
         Radii and predictions, of the `certified_classifier`.
 
     Raises:
-        ValueError: if the head has no certificate or the network has a layer without a proved
-            bound.
+        ValueError: as `Certifier`.
 
     Example:
         >>> certify_images(classifier, dataset.test_images, dataset.test_labels).best.radii.l2
     """
-    classifier = certified_classifier(classifier)
-    bound = lipschitz_bound(classifier.embedder)
-    geometry = head_geometry(classifier.head)
-    num_pixels = math.prod(classifier.image_shape)
-
-    def certify(pixels: Any) -> tuple[Any, Radii, dict[str, Radii]]:
-        _, found = certify_batch(classifier, pixels, bound, geometry, search=search)
-        best = Radii(found.certified_radius_l2, found.certified_radius_linf)
-        return found.class_id, best, found.proved
-
-    pixels = tf.TensorSpec((None, *classifier.image_shape), tf.float32)
-    apply = tf.function(certify, [pixels], autograph=False).get_concrete_function()
-    batches = _batches(len(images))
-    apply(tf.constant(to_pixels(images[:1])))  # what the first call prepares is no image's time
+    certifier = Certifier(classifier, search)
     begin = time.perf_counter()
-    parts = [apply(tf.constant(to_pixels(images[batch]))) for batch in batches]
-    predictions, best, proved = tf.nest.map_structure(lambda *part: np.concatenate(part), *parts)
+    predictions, best, proved = certifier.in_batches(images)
     seconds = time.perf_counter() - begin
 
     def named(name: str, radii: Radii) -> ProvedRadii:
@@ -149,9 +132,11 @@ def certify_images(
     return Certification(
         named("best proof", best),
         tuple(named(name, radii) for name, radii in proved.items()),
-        _one_by_one(classifier, images, labels, proofs, bound) if proofs else (),
-        num_pixels,
-        bound,
+        _one_by_one(certified_classifier(classifier), images, labels, proofs, certifier.bound)
+        if proofs
+        else (),
+        certifier.num_pixels,
+        certifier.bound,
     )
 
 

@@ -1,10 +1,12 @@
 """Radii of a batch: which proofs a head admits, what they prove, and the best of them."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -259,19 +261,36 @@ def certify_batch(
         math.prod(classifier.image_shape),
         method=method,
     )
-    if search is None or not has_interval_bounds(classifier.embedder):
-        return embeddings, certificates
-    radius = float32_below(interval_radius(classifier.embedder, head, images, search)[1])
-    return embeddings, _improved(certificates, INTERVALS, Radii(radius, radius))
-
-
-def _improved(certificates: Certificates, name: str, radii: Radii) -> Certificates:
-    """With one more proof."""
-    return certificates._replace(
-        certified_radius_l2=ops.maximum(certificates.certified_radius_l2, radii.l2),
-        certified_radius_linf=ops.maximum(certificates.certified_radius_linf, radii.linf),
-        proved={**certificates.proved, name: radii},
+    best, proved = with_intervals(certificates.proved, classifier.embedder, head, images, search)
+    return embeddings, certificates._replace(
+        certified_radius_l2=best.l2, certified_radius_linf=best.linf, proved=proved
     )
+
+
+def with_intervals(
+    proved: dict[str, Radii],
+    network: keras.Model,
+    head: Any,
+    images: Any,
+    search: RadiusSearch | None,
+) -> tuple[Radii, dict[str, Radii]]:
+    """Adds interval bounds to the proofs of a batch, where the network has them.
+
+    Args:
+        proved: by name.
+        network: as for `certified_linf`.
+        head: likewise.
+        images: likewise.
+        search: for the largest radius; None to leave them out.
+
+    Returns:
+        The largest radii, and what each proof proves.
+    """
+    if search is not None and has_interval_bounds(network):
+        radius = float32_below(interval_radius(network, head, images, search)[1])
+        proved = {**proved, INTERVALS: Radii(radius, radius)}
+    best = [functools.reduce(ops.maximum, radii) for radii in zip(*proved.values(), strict=True)]
+    return Radii(*best), proved
 
 
 def certify_embeddings(

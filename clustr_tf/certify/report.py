@@ -14,6 +14,7 @@ from clustr_tf.certify.images import Certification, ProvedRadii, certify_images
 from clustr_tf.certify.radii import all_proofs, certified_classifier
 from clustr_tf.classifier import Classifier
 from clustr_tf.data import Dataset
+from clustr_tf.layers import ClusteringHead
 from clustr_tf.run.errors import InputError
 from clustr_tf.run.files import write_arrays, write_json
 from clustr_tf.run.provenance import versions
@@ -101,7 +102,7 @@ def _certified(
     singly: bool,
 ) -> tuple[Certification, list[str]]:
     """The radii, and a line on each proof that was left out."""
-    if not (singly or nearest):
+    if not ((singly or nearest) and isinstance(classifier.head, ClusteringHead)):
         return certify_images(classifier, images, labels), []
     head = certified_classifier(classifier).head
     proofs, left_out = all_proofs(

@@ -41,6 +41,7 @@ from clustr_tf.evaluate.suite import (
     chosen_attacks,
 )
 from clustr_tf.layers import ClusteringHead
+from clustr_tf.run.errors import first_line
 from clustr_tf.run.files import claimed, write_arrays, write_json
 from clustr_tf.run.provenance import versions
 from clustr_tf.run.workdir import Workdir
@@ -270,13 +271,15 @@ class BriefEvaluation:
 
     Attributes:
         robustness: what the attack left.
-        certification: what was proved; None for a dense head, which has no certificate.
+        certification: what was proved; None for a model without a proof.
         attack: the attack, at whose radius certified accuracy is told.
+        not_certified: why nothing was proved.
     """
 
     robustness: RobustnessResult
     certification: Certification | None
     attack: PGD
+    not_certified: str | None = None
 
     def figures(self) -> dict[str, Any]:
         """The figures of summary.json; radii in pixels."""
@@ -287,7 +290,7 @@ class BriefEvaluation:
             "test/pgd_accuracy": self.robustness.robust_accuracy,
         }
         if certification is None:
-            return found
+            return {**found, "not_certified": self.not_certified}
         return {
             **found,
             "test/median_certified_radius_l2": float(np.median(certification.best.radii.l2)),
@@ -319,6 +322,8 @@ def evaluate_briefly(
     robustness = evaluate_robustness(
         classifier, images, labels, plan.attack, batch_size=plan.batch_size, seed=seed
     )
-    if not isinstance(classifier.head, ClusteringHead):
-        return BriefEvaluation(robustness, None, plan.attack)
-    return BriefEvaluation(robustness, certify_images(classifier, images, labels), plan.attack)
+    try:
+        certification = certify_images(classifier, images, labels)
+    except ValueError as error:  # a layer without a proof: everything else is told all the same
+        return BriefEvaluation(robustness, None, plan.attack, first_line(error))
+    return BriefEvaluation(robustness, certification, plan.attack)

@@ -174,6 +174,8 @@ def _print_summary(
             f"{summary['test/median_certified_radius_linf']:.3g} (l-infinity), "
             f"{summary['test/median_certified_radius_l2']:.3g} (l2), in pixels",
         )
+    elif summary["not_certified"]:
+        table.add_row("proved accuracy", f"nothing: {summary['not_certified']}")
     table.add_row("seconds", f"{summary['seconds']:.0f}")
     console.print(table)
     root = workdir.root

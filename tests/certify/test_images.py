@@ -4,7 +4,8 @@ import keras
 import numpy as np
 from keras.initializers import Constant
 
-from clustr_tf.certify.images import NO_PROOF, ProvedRadii, certify_images
+from clustr_tf.certify.certifier import NO_PROOF
+from clustr_tf.certify.images import ProvedRadii, certify_images
 from clustr_tf.certify.linf.boxes import LAYER_BOXES
 from clustr_tf.certify.radii import INTERVALS, LIPSCHITZ, Radii
 from clustr_tf.layers import ScaledAveragePooling2D

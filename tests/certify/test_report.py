@@ -123,7 +123,12 @@ def test_five_radii_end_where_proofs_do(radius, expected):
 @pytest.mark.parametrize(
     ("layer", "head", "options", "message"),
     [
-        (keras.layers.ReLU, keras.layers.Dense, {}, "must have a ClusteringHead.*Received: Dense"),
+        (
+            keras.layers.ReLU,
+            lambda classes: keras.layers.Dense(classes, activation="relu"),
+            {},
+            "to be an affine head. Received: Dense",
+        ),
         (keras.layers.UnitNormalization, None, {}, "type with a proved Lipschitz bound"),
         (keras.layers.ReLU, None, {"nearest": 2}, "nearest must be from 1 to 1.*Received: 2"),
     ],

@@ -27,8 +27,16 @@ def test_figures_name_the_split_that_they_are_of(classifier, digits, plan):
     assert figures["lipschitz_bound"] == pytest.approx(1, rel=1e-3)
 
 
-def test_a_dense_head_has_no_certificate(classifier_with, digits, plan):
-    classifier = classifier_with(keras.layers.Dense(10))
+def test_a_head_without_a_proof_is_told_and_everything_else_too(classifier_with, digits, plan):
+    classifier = classifier_with(keras.layers.Dense(10, activation="exponential"))
     evaluation = evaluate_briefly(classifier, digits, plan, seed=0)
     assert evaluation.certification is None
-    assert list(evaluation.figures()) == ["examples", "test/accuracy", "test/pgd_accuracy"]
+    figures = evaluation.figures()
+    assert list(figures)[:3] == ["examples", "test/accuracy", "test/pgd_accuracy"]
+    assert "to be an affine head. Received: Dense" in figures["not_certified"]
+
+
+def test_a_dense_head_has_its_radii(classifier_with, digits, plan):
+    figures = evaluate_briefly(classifier_with(keras.layers.Dense(10)), digits, plan, 0).figures()
+    assert figures["test/median_certified_radius_l2"] > 0
+    assert figures["test/median_certified_radius_linf"] > 0
