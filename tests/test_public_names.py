@@ -26,6 +26,7 @@ NAMES = [
     "Classifier",
     "attacks",
     "backbones",
+    "certified_radii",
     "certify",
     "data",
     "evaluate",

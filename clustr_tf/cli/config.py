@@ -130,13 +130,12 @@ class Experiment:
                 "config.training.checkpoint=best_pgd: the best epoch is never chosen on test "
                 "images. Received: 0"
             )
-        for name in ("certified_radius", "certified_linf"):
-            radius = getattr(self.watch, name)
-            if radius is not None and self.method.centroids is None:
-                raise InputError(
-                    f"config.watch.{name} must be None with config.method.name={self.method_name}, "
-                    f"which has no clusters. Received: {radius}"
-                )
+        radius = self.watch.certified_radius
+        if radius is not None and self.method.centroids is None:
+            raise InputError(
+                "config.watch.certified_radius must be None with config.method.name="
+                f"{self.method_name}, which has no clusters. Received: {radius}"
+            )
         # Interval bounds are those of a network that computes in float32.
         if self.watch.certified_linf is not None and self.training.precision == _HALF:
             raise InputError(

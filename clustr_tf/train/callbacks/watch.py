@@ -113,11 +113,6 @@ class WatchRobustness(TrainerCallback):
         super().__init__()
         if watch.certified_radius is not None:
             check_lipschitz(classifier, f"certified_radius={watch.certified_radius}")
-        if not isinstance(classifier.head, ClusteringHead) and watch.certified_linf is not None:
-            raise ValueError(
-                "certified_linf must be None for a head without clusters. "
-                f"Received: {watch.certified_linf}"
-            )
         self._images, self._labels, self._watch, self._seed = images, labels, watch, seed
         shape = classifier.image_shape
         attacks = pgd_attacks(classifier, shape, watch.attack, jit_compile)
