@@ -36,8 +36,10 @@ class EvaluationProgress:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._console, self._examples, self._clock = console, examples, clock
-        self._left, self._done, self._attacked = dict(planned), 0.0, dict.fromkeys(planned, 0)
-        self._begin = self._last = clock()
+        self._left, self._done = dict(planned), 0.0
+        self._part, self._attacked = "", 0  # the newest part, and images attacked in it
+        # When all began, the newest part did, the newest batch ended, and a line was printed.
+        self._begin = self._part_begin = self._batch_end = self._printed = clock()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
@@ -64,6 +66,10 @@ class EvaluationProgress:
             standing: how many examples of all still stand.
             work: that it was, in the unit of the plan.
         """
+        now = self._clock()
+        if part != self._part:
+            self._part, self._attacked, self._part_begin = part, 0, self._batch_end
+        self._attacked, self._batch_end = self._attacked + images, now
         if part in self._left:
             for earlier in list(self._left):
                 if earlier == part:
@@ -71,15 +77,15 @@ class EvaluationProgress:
                 del self._left[earlier]
             self._left[part] = max(self._left[part] - work, 0.0)
         self._done += work
-        self._attacked[part] = self._attacked.get(part, 0) + images
         total = self._done + sum(self._left.values())
-        text = f"{part}: {self._attacked[part]} images attacked, "
-        text += f"{standing / self._examples:.2%} of all still stand"
+        rate = self._attacked / max(now - self._part_begin, 1e-9)
+        text = (
+            f"{part}: {self._attacked} images attacked, {rate:.0f} images/s, "
+            f"{standing / self._examples:.2%} of all still stand"
+        )
         self._bar.update(self._task, completed=self._done, total=total, description=text)
-        now = self._clock()
-        if self._bar.disable and now - self._last >= _SECONDS:
-            self._last = now
-            seconds = (now - self._begin) * (total / self._done - 1)
-            left = timedelta(seconds=round(seconds))
+        if self._bar.disable and now - self._printed >= _SECONDS:
+            self._printed = now
+            left = timedelta(seconds=round((now - self._begin) * (total / self._done - 1)))
             line = f"{self._done / total:.0%} done, {left} left; {text}"
             self._console.print(line, highlight=False, soft_wrap=True)

@@ -32,12 +32,13 @@ def lines_of(console, told, planned=None):
 def test_a_log_has_a_line_every_ten_seconds_at_most():
     """30 of 100 after 12 s: 28 s left. Nothing at 15 s. b begins: the 30 left of a are dropped.
 
-    So at 24 s it is 55 of 30 + 40, and 15 / 55 of 24 s, 6.5 s, are left.
+    50 images in the 12 s of each part are 4 a second. At 24 s it is 55 of 30 + 40, and 15 / 55 of
+    24 s, 6.5 s, are left.
     """
     told = [(12, "a", 50, 150, 30), (15, "b", 9, 150, 5), (24, "b", 41, 100, 20)]
     assert lines_of(Console(file=io.StringIO()), told) == [
-        "30% done, 0:00:28 left; a: 50 images attacked, 75.00% of all still stand",
-        "79% done, 0:00:07 left; b: 50 images attacked, 50.00% of all still stand",
+        "30% done, 0:00:28 left; a: 50 images attacked, 4 images/s, 75.00% of all still stand",
+        "79% done, 0:00:07 left; b: 50 images attacked, 4 images/s, 50.00% of all still stand",
     ]
 
 
@@ -50,10 +51,14 @@ def test_more_work_than_planned_is_never_more_than_all():
 @pytest.mark.parametrize("no_color", [False, True])
 def test_a_terminal_has_a_bar_and_no_lines(no_color):
     console = Console(
-        file=io.StringIO(), force_terminal=True, force_interactive=True, no_color=no_color, width=99
+        file=io.StringIO(),
+        force_terminal=True,
+        force_interactive=True,
+        no_color=no_color,
+        width=120,
     )
     text = "\n".join(lines_of(console, [(12, "a", 50, 150, 30)]))
-    assert "a: 50 images attacked, 75.00% of all still stand" in text
+    assert "a: 50 images attacked, 4 images/s, 75.00% of all still stand" in text
     assert "30%" in text
     assert "done" not in text
     assert ("\x1b[3" not in text) or not no_color  # colours
