@@ -30,6 +30,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "certify.certifier": ["certified_radii"],
         "classifier": ["Classifier", "load_model"],
+        "evaluate.any_model": ["evaluate_robustness"],
     },
 )
 

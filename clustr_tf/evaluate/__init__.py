@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "any_model": ["RobustnessReport", "evaluate_robustness"],
         "attacking": ["Examples", "Memory"],
         "diagnostics": ["diagnose", "diagnostic_stages"],
         "pictures": ["draw_embedding_map"],

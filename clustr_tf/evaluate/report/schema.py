@@ -32,6 +32,7 @@ SCHEMA: dict[Any, Any] = {
             "steps?": int,
             "restarts?": int,
             "queries?": int,
+            "draws?": int,
             "targets?": int,
             "losses?": [str],
             "stages?": [str],
