@@ -90,23 +90,25 @@ def without_final_activation(model: keras.Model) -> tuple[keras.Model, str] | No
         >>> without_final_activation(model)[0](images)  # logits
     """
     outputs = _graph_outputs(model)
-    if len(outputs) != 1:
+    if len(outputs) != 1 or len(model.inputs) != 1:
         return None
-    history = outputs[0]._keras_history
+    (images,), history = model.inputs, outputs[0]._keras_history
     last = history.operation
     before = last._inbound_nodes[history.node_index].input_tensors
+    if len(before) != 1:
+        return None
     if isinstance(last, keras.Model):
         inner = without_final_activation(last)
-        return None if inner is None else (keras.Model(model.inputs, inner[0](before)), inner[1])
+        return None if inner is None else (keras.Model(images, inner[0](before[0])), inner[1])
     if type(last).__name__ in ("Softmax", "Sigmoid"):  # a layer, or keras.ops'
-        return keras.Model(model.inputs, before[0]), type(last).__name__.lower()
+        return keras.Model(images, before[0]), type(last).__name__.lower()
     name = _ACTIVATIONS.get(getattr(last, "activation", None))
     if name is None:
         return None
     if isinstance(last, keras.layers.Activation):
-        return keras.Model(model.inputs, before[0]), name
+        return keras.Model(images, before[0]), name
     linear = type(last).from_config({**last.get_config(), "activation": None})
-    bare = keras.Model(model.inputs, linear(before[0]))
+    bare = keras.Model(images, linear(before[0]))
     linear.set_weights(last.get_weights())
     return bare, name
 
