@@ -30,6 +30,7 @@ NAMES = [
     "certify",
     "data",
     "evaluate",
+    "evaluate_robustness",
     "layers",
     "load_model",
     "losses",

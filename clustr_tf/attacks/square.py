@@ -12,7 +12,8 @@ from clustr_tf.attacks.losses import margin
 from clustr_tf.data.pixels import checked_examples, to_pixels
 
 _FIRST_SHARE = 0.8  # of the pixels that the first square covers
-# Out of 10,000 queries: after so many the share is halved once more.
+_SCHEDULE = 10_000  # queries of the published schedule
+# Out of these: after so many the share is halved once more.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 _SMALLEST_L2_SIDE = 3
 _FEW_CHANNELS = 4  # whose signs repeat
@@ -41,6 +42,9 @@ class Square:
         image_shape: (H, W, C).
         norm: "linf" or "l2".
         queries: at most so many, at least 1.
+        as_autoattack: draw as AutoAttack's code does, which is weaker, above all on small images:
+            its squares never reach the last row and column, and their schedule does not stretch
+            with the queries.
 
     Raises:
         ValueError: if the norm is unknown or queries is below 1.
@@ -59,14 +63,16 @@ class Square:
         image_shape: tuple[int, int, int],
         norm: str = "linf",
         queries: int = 5000,
+        as_autoattack: bool = False,
     ):
         norm_order(norm)
         if queries < 1:
             raise ValueError(f"queries must be at least 1. Received: {queries}")
         self._log_scores, self._shape, self._norm = log_scores, image_shape, norm
-        self.queries = queries
+        self.queries, self._places = queries, 0 if as_autoattack else 1
+        stretched = _SCHEDULE if as_autoattack else queries
         sides = [
-            side_of(square_share(query, queries), self._shape, norm) for query in range(queries)
+            side_of(square_share(query, stretched), self._shape, norm) for query in range(queries)
         ]
         distinct = sorted(set(sides), reverse=True)
         self._sides = np.array(distinct, np.int32)
@@ -268,8 +274,12 @@ class Square:
         """1 inside a square at a random place, 0 outside, `[H, W, 1]`; its first row and column."""
         height, width, _ = self._shape
         row_seed, column_seed = tf.unstack(tf.random.split(seed))
-        row = tf.random.stateless_uniform([], row_seed, 0, height - side + 1, tf.int32)
-        column = tf.random.stateless_uniform([], column_seed, 0, width - side + 1, tf.int32)
+        row, column = (
+            tf.random.stateless_uniform(
+                [], place_seed, 0, tf.maximum(size - side + self._places, 1), tf.int32
+            )
+            for size, place_seed in ((height, row_seed), (width, column_seed))
+        )
         rows, columns = tf.range(height), tf.range(width)
         inside = ((rows >= row) & (rows < row + side))[:, None, None] & (
             (columns >= column) & (columns < column + side)
@@ -299,6 +309,7 @@ def square(
     eps: float,
     norm: str = "linf",
     queries: int = 5000,
+    as_autoattack: bool = False,
     seed: int = 0,
     example_ids: Any = None,
 ) -> tf.Tensor:
@@ -311,6 +322,7 @@ def square(
         eps: radius in pixels.
         norm: "linf" or "l2".
         queries: at most so many.
+        as_autoattack: as in `Square`.
         seed: of all draws.
         example_ids: as in `Square`.
 
@@ -325,7 +337,7 @@ def square(
         >>> square(model, images, labels, eps=8 / 255)
     """
     images, labels = checked_examples(images, labels, log_scores)
-    attack = Square(log_scores, images.shape[1:], norm, queries)
+    attack = Square(log_scores, images.shape[1:], norm, queries, as_autoattack)
     return attack(to_pixels(images), labels, eps=eps, seed=seed, example_ids=example_ids)
 
 
@@ -360,9 +372,10 @@ def square_share(query: int, queries: int) -> float:
         >>> square_share(0, 5000), square_share(6, 5000)  # (0.8, 0.4)
 
     Reference:
-        Andriushchenko et al., arXiv 1912.00049, section 5; rescaled as in AutoAttack.
+        Andriushchenko et al., arXiv 1912.00049, section 5; stretched as in the authors'
+        first code.
     """
-    at = int(query / queries * 10_000)
+    at = int(query / queries * _SCHEDULE)
     return _FIRST_SHARE / 2 ** sum(at > bound for bound in _HALVINGS)
 
 

@@ -142,10 +142,20 @@ def _pgd_paper(target: Target) -> NamedAttack:
     return NamedAttack({"pgd_paper": attack}, settings)
 
 
-def _attempts(
-    run: Callable[..., tf.Tensor], cost: float, attempts: int = 1, by: str | None = None
+def attempts_of(
+    run: Callable[..., tf.Tensor], attempts: int = 1, by: str | None = None, cost: float = 1.0
 ) -> Attack:
-    """An attack with a number of attempts; `by` is the argument that tells it which."""
+    """An `APGD`, `FAB` or `Square` as an attack of an evaluation.
+
+    Args:
+        run: as their `__call__`.
+        attempts: how often it is tried.
+        by: the argument that tells `run` which attempt it is.
+        cost: of an attempt; see `Attack`.
+
+    Returns:
+        The attack.
+    """
     return Attack(
         lambda images, labels, eps, seed, attempt, ids: run(
             images, labels, eps=eps, seed=seed, example_ids=ids, **({by: attempt} if by else {})
@@ -162,7 +172,7 @@ def _apgd(name: str, loss: str, restarts: int = 1, draws: int = 1) -> Build:
         settings = {"steps": steps, "restarts": restarts, "losses": [loss]}
         if draws > 1:
             settings["draws"] = draws
-        return NamedAttack({name: _attempts(apgd, steps * draws, restarts)}, settings)
+        return NamedAttack({name: attempts_of(apgd, restarts, cost=steps * draws)}, settings)
 
     return build
 
@@ -172,11 +182,11 @@ def _towards(
 ) -> NamedAttack:
     """A targeted attack, towards the best other classes in turn."""
     targets = min(_TARGETS, target.num_classes - 1)
-    ranked = _attempts(
+    ranked = attempts_of(
         lambda *args, rank, **kwargs: run(*args, target_rank=rank + 1, **kwargs),
-        settings["steps"],
         targets,
         "rank",
+        settings["steps"],
     )
     return NamedAttack({name: ranked}, {**settings, "restarts": 1, "targets": targets})
 
@@ -191,7 +201,7 @@ def _fab(target: Target) -> NamedAttack:
     norm, steps = target.plan.attack.norm, target.plan.fab_steps
     fab = FAB(target.log_scores, target.image_shape, norm, steps)
     settings = {"steps": steps, "restarts": _RESTARTS, "losses": ["smallest perturbation"]}
-    return NamedAttack({"fab": _attempts(fab, steps, _RESTARTS, "restart")}, settings)
+    return NamedAttack({"fab": attempts_of(fab, _RESTARTS, "restart", steps)}, settings)
 
 
 def _fab_t(target: Target) -> NamedAttack:
@@ -204,7 +214,7 @@ def _square(target: Target) -> NamedAttack:
     norm, queries = target.plan.attack.norm, target.plan.square_queries
     square = Square(target.log_scores, target.image_shape, norm, queries)
     return NamedAttack(
-        {"square": _attempts(square, queries * _QUERY)},
+        {"square": attempts_of(square, cost=queries * _QUERY)},
         {"queries": queries, "restarts": 1, "losses": ["margin"]},
     )
 

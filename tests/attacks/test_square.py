@@ -106,6 +106,16 @@ def test_a_query_changes_one_square(images):
         assert len(np.unique(np.sign(change[:, inside, channel]))) == 1
 
 
+@pytest.mark.parametrize(("as_autoattack", "places"), [(False, {0, 1, 2, 3}), (True, {0, 1, 2})])
+def test_where_squares_lie(as_autoattack, places):
+    """Of side 3 in 6 columns: four places; the official code draws from the first three."""
+    attack = Square(constant_model, SHAPE, "linf", 10, as_autoattack)
+    drawn = {int(attack._window(tf.constant([seed, 0]), 3)[1][1]) for seed in range(60)}
+    assert drawn == places
+    whole, _ = attack._window(tf.constant([0, 0]), 6)
+    assert whole[:, 0, 0].numpy().sum() == 6
+
+
 def test_an_l2_query_keeps_to_the_sphere(images):
     """Mass moves between windows, and what is left of the ball is spent."""
     attack = Square(constant_model, SHAPE, "l2", 10)
