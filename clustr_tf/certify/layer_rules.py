@@ -4,8 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import keras
-
 UNIT_ROUNDOFF = {"float32": 2.0**-24, "float64": 2.0**-53}
 
 # Batch normalisation and standardisation multiply and add once per value, or subtract the mean,
@@ -102,16 +100,6 @@ def check_precision(layer: Any) -> None:
         )
 
 
-def check_activation(layer: Any) -> None:
-    """Refuses activations other than linear and ReLU."""
-    # The functions themselves: a name could be that of another function.
-    if layer.activation not in (keras.activations.linear, keras.activations.relu):
-        raise ValueError(
-            f"layer {layer.name!r} must have the activation 'linear' or 'relu'. "
-            f"Received: {keras.activations.serialize(layer.activation)!r}"
-        )
-
-
 def check_channels_last(layer: Any) -> None:
     """Refuses `channels_first`."""
     if layer.data_format != "channels_last":
@@ -120,23 +108,14 @@ def check_channels_last(layer: Any) -> None:
         )
 
 
-def check_relu(layer: Any) -> None:
-    """Refuses leaky and shifted ReLUs; a `max_value` is fine."""
-    if layer.negative_slope or layer.threshold:
-        raise ValueError(
-            f"layer {layer.name!r} must be a ReLU with slope and threshold 0. Received: "
-            f"negative_slope={layer.negative_slope}, threshold={layer.threshold}"
-        )
-
-
 def check_convolution(layer: Any) -> None:
-    """Refuses dilated and grouped convolutions, and what the checks above refuse."""
-    check_activation(layer)
+    """Refuses dilated and grouped convolutions, and other orders of the axes."""
     check_channels_last(layer)
-    if set(layer.dilation_rate) != {1} or layer.groups != 1:
+    groups = getattr(layer, "groups", 1)  # depthwise ones have as many as channels
+    if set(layer.dilation_rate) != {1} or groups != 1:
         raise ValueError(
             f"layer {layer.name!r} must have dilation 1 and one group to have a proved bound. "
-            f"Received: dilation_rate={layer.dilation_rate}, groups={layer.groups}"
+            f"Received: dilation_rate={layer.dilation_rate}, groups={groups}"
         )
 
 

@@ -21,20 +21,25 @@ from clustr_tf.layers import (
 SHAPE = (4, 4, 2)
 LARGEST = float(np.finfo("float32").max)
 
+ACTIVATIONS = ["linear", "relu", "relu6", "leaky_relu", "gelu", "silu"]
 # Of feature maps of at least 2 x 2 with an even number of channels, to such maps.
 KINDS = [
-    lambda rng: layers.Conv2D(4, 3, padding="same", activation=rng.choice(["linear", "relu"])),
+    lambda rng: layers.Conv2D(4, 3, padding="same", activation=rng.choice(ACTIVATIONS)),
+    lambda rng: layers.DepthwiseConv2D(2, depth_multiplier=2, activation=rng.choice(ACTIVATIONS)),
     lambda rng: layers.Conv2D(2, 2, padding="same", use_bias=False),
-    lambda rng: layers.Dense(4, activation=rng.choice(["linear", "relu"])),
+    lambda rng: layers.Dense(4, activation=rng.choice(ACTIVATIONS)),
     lambda rng: layers.BatchNormalization(epsilon=rng.choice([1e-3, 1e-7, 0.0, 3e-29])),
     lambda rng: BatchNormalization(epsilon=rng.choice([1e-3, 1e-7, 0.0, 3e-29])),
     lambda rng: layers.Normalization(mean=power(rng), variance=power(rng)),
     lambda rng: layers.ReLU(max_value=rng.choice([None, 0.1, 6.0, power(rng)])),
-    lambda rng: layers.Activation(rng.choice(["linear", "relu"])),
+    lambda rng: layers.Activation(rng.choice(ACTIVATIONS)),
+    lambda rng: layers.LeakyReLU(rng.choice([0.3, 1.7, power(rng)])),
+    lambda rng: layers.Rescaling(power(rng), rng.choice([0.0, -0.3, power(rng)])),
+    lambda rng: layers.Cropping2D(((1, 0), (0, 1))),
     lambda rng: layers.Dropout(0.5),
     lambda rng: layers.ZeroPadding2D(1),
     lambda rng: layers.MaxPooling2D(2, 1, padding="same"),
-    lambda rng: layers.AveragePooling2D(2, 1),
+    lambda rng: layers.AveragePooling2D(2, 1, padding=rng.choice(["same", "valid"])),
     lambda rng: Saturation(),
     lambda rng: UnitBall(),
     lambda rng: MaxMin(),
@@ -42,6 +47,7 @@ KINDS = [
     lambda rng: ScaledAveragePooling2D(1),
     lambda rng: ScaledResidualConv2D(3, 3),
 ]
+POOLED = [layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D]
 
 
 def power(rng):
@@ -59,7 +65,10 @@ def random_network(rng):
         kind = KINDS[rng.integers(len(KINDS))](rng)
         x = layers.Add()([x, keras.layers.Activation("relu")(x)]) if rng.random() < 0.1 else x
         x = kind(x)
-    pooled = layers.Flatten() if rng.random() < 0.7 else layers.GlobalAveragePooling2D()
+    pooled = rng.choice(
+        [layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D],
+        p=[0.6, 0.2, 0.2],
+    )()
     network = keras.Model(images, layers.Dense(3)(pooled(x)))
     cumulative = 0.0
     for layer in network.layers:

@@ -13,17 +13,16 @@ import keras
 import numpy as np
 from keras import layers
 
+from clustr_tf.certify.activations import Activation, activation_of, rectifier
 from clustr_tf.certify.layer_rules import (
     AFFINE_TERMS,
     SMALLEST_VARIANCE,
     UNIT_ROUNDOFF,
-    check_activation,
     check_batch_normalisation,
     check_channels_last,
     check_convolution,
     check_precision,
     check_range,
-    check_relu,
     check_standardisation,
     check_sum,
     rule_for,
@@ -101,11 +100,13 @@ def is_measured(layer: keras.layers.Layer) -> bool:
     Not of layers that cannot round, nor of those that round a handful of terms, where the bound of
     the layers before does as well: to read a feature map once more would cost more than it gains.
     """
-    return not isinstance(layer, (*_EXACT, layers.Add, layers.BatchNormalization))
+    return not isinstance(layer, (*_EXACT, *_SHORT))
 
 
 def _not_rounded(layer: keras.layers.Layer, input_shape: Shape) -> LayerBound:
     """Norms stay or shrink, nothing is computed (dropout at inference).
+
+    Cropping and the largest of all pixels: a part of the entries, and |max a - max b| <= |a - b|.
 
     Max-min: |max(a, b) - max(c, d)|^2 + |min(a, b) - min(c, d)|^2 <= |a - c|^2 + |b - d|^2, as
     sorting two pairs cannot increase their distance. Saturation: |clip(a) - clip(b)| <= |a - b| and
@@ -114,27 +115,47 @@ def _not_rounded(layer: keras.layers.Layer, input_shape: Shape) -> LayerBound:
     return LayerBound(gain=1.0)
 
 
-def _relu(layer: layers.ReLU, input_shape: Shape) -> LayerBound:
-    """|relu(a) - relu(b)| <= |a - b| and |relu(a)| <= |a|, also with a `max_value`."""
-    check_relu(layer)
-    return LayerBound(gain=1.0)
+def _rectified(layer: Any, input_shape: Shape) -> LayerBound:
+    return _of_activation(rectifier(layer))
 
 
 def _activation(layer: layers.Activation, input_shape: Shape) -> LayerBound:
-    check_activation(layer)
-    return LayerBound(gain=1.0)
+    return _of_activation(activation_of(layer))
+
+
+def _of_activation(activation: Activation) -> LayerBound:
+    """F of each entry: |f(a) - f(b)| <= gain |a - b|, and f(0) = 0."""
+    gain, terms = activation.gain, activation.terms
+    return LayerBound(gain, gain, terms) if terms else LayerBound(gain)
+
+
+def _activated(layer: Any, found: LayerBound) -> LayerBound:
+    """An affine map and the layer's activation, whose gain its rounding errors are raised by.
+
+    |f(y)| <= gain |y| and |y| <= |W| |x| + |b|: the two gammas add up to at most that of the sum of
+    their terms.
+    """
+    activation = activation_of(layer)
+    raised = max(activation.gain, 1.0)
+    return LayerBound(
+        gain=activation.gain * found.gain,
+        absolute_gain=raised * found.absolute_gain,
+        terms=found.terms + activation.terms,
+        offset=raised * found.offset,
+        amplification=raised * found.amplification,
+    )
 
 
 def _dense(layer: layers.Dense, input_shape: Shape) -> LayerBound:
     """The largest singular value of the kernel, which acts on every position on its own."""
-    check_activation(layer)
     kernel = _weight(layer, "kernel")
-    return LayerBound(
+    found = LayerBound(
         gain=spectral_norm(kernel),
         absolute_gain=spectral_norm(np.abs(kernel)),
         terms=kernel.shape[0],
         offset=_bias_norm(layer, positions=math.prod(input_shape[1:-1])),
     )
+    return _activated(layer, found)
 
 
 def _convolution(layer: layers.Conv2D, input_shape: Shape) -> LayerBound:
@@ -142,12 +163,40 @@ def _convolution(layer: layers.Conv2D, input_shape: Shape) -> LayerBound:
     check_convolution(layer)
     kernel = _weight(layer, "kernel")
     positions = math.prod(layer.compute_output_shape(input_shape)[1:3])
-    return LayerBound(
+    found = LayerBound(
         gain=convolution_norm(kernel, layer.strides, input_shape[1:3]),
         absolute_gain=absolute_convolution_norm(kernel, layer.strides),
         terms=math.prod(kernel.shape[:3]),
         offset=_bias_norm(layer, positions),
     )
+    return _activated(layer, found)
+
+
+def _depthwise_convolution(layer: layers.DepthwiseConv2D, input_shape: Shape) -> LayerBound:
+    """Channels do not meet: the largest norm of any channel's own convolution."""
+    check_convolution(layer)
+    kernel = _weight(layer, "kernel")
+    of_channels = [kernel[:, :, [channel]] for channel in range(kernel.shape[2])]
+    positions = math.prod(layer.compute_output_shape(input_shape)[1:3])
+    found = LayerBound(
+        gain=max(convolution_norm(one, layer.strides, input_shape[1:3]) for one in of_channels),
+        absolute_gain=max(absolute_convolution_norm(one, layer.strides) for one in of_channels),
+        terms=math.prod(kernel.shape[:2]),
+        offset=_bias_norm(layer, positions),
+    )
+    return _activated(layer, found)
+
+
+def _rescaled(layer: layers.Rescaling, input_shape: Shape) -> LayerBound:
+    """A diagonal map: the largest |scale|."""
+    # As the layer itself casts them, which rounds Python's numbers to float32.
+    scale, offset = (
+        np.abs(_finite(layer, name, keras.ops.cast(getattr(layer, name), layer.compute_dtype)))
+        for name in ("scale", "offset")
+    )
+    gain = float(np.max(scale))
+    shift = float(np.linalg.norm(np.broadcast_to(offset, (1, *input_shape[1:]))))
+    return LayerBound(gain, gain, AFFINE_TERMS, shift, 1 + gain)
 
 
 def _batch_normalisation(layer: layers.BatchNormalization, input_shape: Shape) -> LayerBound:
@@ -194,17 +243,26 @@ def _max_pooling(layer: layers.MaxPooling2D, input_shape: Shape) -> LayerBound:
 def _average_pooling(layer: layers.AveragePooling2D, input_shape: Shape) -> LayerBound:
     """Schur's test: norm^2 <= (largest row sum) (largest column sum) of the absolute matrix.
 
-    With "valid" padding a row has k^2 entries of 1/k^2: sum 1. A column sums to (windows per
-    input) / k^2. Zero padding is refused, as the number of averaged pixels then varies.
+    An output averages the n pixels of its window that are in the image: its row has n entries 1/n,
+    sum 1. The column of a pixel sums up 1/n of all windows that it is in. Rows and columns of
+    the image have their own windows, whose entries multiply.
     """
     check_channels_last(layer)
-    if layer.padding != "valid":
-        raise ValueError(
-            f'layer {layer.name!r} must have padding="valid". Received: {layer.padding!r}'
-        )
     area = math.prod(layer.pool_size)
-    gain = math.sqrt(_windows_per_input(layer) / area)
+    options = zip(input_shape[1:3], layer.pool_size, layer.strides, strict=True)
+    gain = math.sqrt(math.prod(_column_sum(*each, layer.padding) for each in options))
     return LayerBound(gain=gain, absolute_gain=gain, terms=area, amplification=area)
+
+
+def _column_sum(size: int, pool: int, stride: int, padding: str) -> float:
+    """The largest sum of 1/n, n its number of pixels, over the windows that a pixel is in."""
+    count = math.ceil((size if padding == "same" else size - pool + 1) / stride)
+    before = max((count - 1) * stride + pool - size, 0) // 2 if padding == "same" else 0
+    sums = np.zeros(size)
+    for window in range(count):
+        pixels = slice(max(window * stride - before, 0), window * stride - before + pool)
+        sums[pixels] += 1 / len(sums[pixels])
+    return float(sums.max())
 
 
 def _global_average_pooling(layer: layers.GlobalAveragePooling2D, input_shape: Shape) -> LayerBound:
@@ -268,28 +326,40 @@ _EXACT: dict[type, Callable[..., LayerBound]] = {
     MaxMin: _not_rounded,
     Saturation: _not_rounded,
     SpaceToDepth: _not_rounded,
-    layers.Activation: _activation,
+    layers.Cropping2D: _not_rounded,
     layers.Dropout: _not_rounded,
     layers.Flatten: _not_rounded,
+    layers.GlobalMaxPooling2D: _not_rounded,
     layers.MaxPooling2D: _max_pooling,
-    layers.ReLU: _relu,
     layers.Reshape: _not_rounded,
     layers.ZeroPadding2D: _not_rounded,
 }
-# (layer, input shape) -> bounds. A further type of layer is a line here.
-LAYER_BOUNDS: dict[type, Callable[..., LayerBound]] = _EXACT | {
+# A handful of operations on each value.
+_SHORT: dict[type, Callable[..., LayerBound]] = {
     BatchNormalization: _batch_normalisation,
-    ScaledAveragePooling2D: _scaled_average_pooling,
-    ScaledResidualConv2D: _scaled_residual,
-    UnitBall: _unit_ball,
+    layers.Activation: _activation,
     layers.Add: _sum,
-    layers.AveragePooling2D: _average_pooling,
     layers.BatchNormalization: _batch_normalisation,
-    layers.Conv2D: _convolution,
-    layers.Dense: _dense,
-    layers.GlobalAveragePooling2D: _global_average_pooling,
-    layers.Normalization: _standardisation,
+    layers.LeakyReLU: _rectified,
+    layers.ReLU: _rectified,
+    layers.Rescaling: _rescaled,
 }
+# (layer, input shape) -> bounds. A further type of layer is a line here.
+LAYER_BOUNDS: dict[type, Callable[..., LayerBound]] = (
+    _EXACT
+    | _SHORT
+    | {
+        ScaledAveragePooling2D: _scaled_average_pooling,
+        ScaledResidualConv2D: _scaled_residual,
+        UnitBall: _unit_ball,
+        layers.AveragePooling2D: _average_pooling,
+        layers.Conv2D: _convolution,
+        layers.Dense: _dense,
+        layers.DepthwiseConv2D: _depthwise_convolution,
+        layers.GlobalAveragePooling2D: _global_average_pooling,
+        layers.Normalization: _standardisation,
+    }
+)
 
 
 def residual_amplification(kernel: np.ndarray, bias: np.ndarray, factors: np.ndarray) -> float:

@@ -13,16 +13,15 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from clustr_tf.certify.activations import Activation, activation_of, rectifier
 from clustr_tf.certify.layer_rules import (
     AFFINE_TERMS,
     LARGEST_IN_RANGE,
     SMALLEST_VARIANCE,
-    check_activation,
     check_batch_normalisation,
     check_channels_last,
     check_convolution,
     check_precision,
-    check_relu,
     check_standardisation,
     check_sum,
     gamma,
@@ -223,13 +222,14 @@ def _padded(layer: layers.ZeroPadding2D, inputs: list[Box], roundoff: float) -> 
     return box.ascended(lambda x: ops.pad(x, ((0, 0), *layer.padding, (0, 0))))
 
 
-def _relu(layer: layers.ReLU, inputs: list[Box], roundoff: float) -> Box:
-    check_relu(layer)
+def _rectified(layer: Any, inputs: list[Box], roundoff: float) -> Box:
     (box,) = inputs
-    if layer.max_value is None:
-        return box.ascended(ops.relu)
-    largest = float(np.float32(layer.max_value))  # as Keras rounds it, in every precision
-    return box.ascended(lambda x: ops.clip(x, 0, largest))
+    return _activated(rectifier(layer), box, roundoff)
+
+
+def _cropped(layer: layers.Cropping2D, inputs: list[Box], roundoff: float) -> Box:
+    check_channels_last(layer)
+    return _monotone(layer, inputs, roundoff)
 
 
 def _saturation(layer: Saturation, inputs: list[Box], roundoff: float) -> Box:
@@ -307,9 +307,8 @@ def _scaled_residual(layer: ScaledResidualConv2D, inputs: list[Box], roundoff: f
 
 
 def _activation(layer: layers.Activation, inputs: list[Box], roundoff: float) -> Box:
-    check_activation(layer)
     (box,) = inputs
-    return _activated(layer, box)
+    return _activated(activation_of(layer), box, roundoff)
 
 
 def _max_pooling(layer: layers.MaxPooling2D, inputs: list[Box], roundoff: float) -> Box:
@@ -318,6 +317,13 @@ def _max_pooling(layer: layers.MaxPooling2D, inputs: list[Box], roundoff: float)
     return box.ascended(
         lambda x: ops.max_pool(x, layer.pool_size, layer.strides, layer.padding, "channels_last")
     )
+
+
+def _global_max_pooling(
+    layer: layers.GlobalMaxPooling2D, inputs: list[Box], roundoff: float
+) -> Box:
+    check_channels_last(layer)
+    return _monotone(layer, inputs, roundoff)
 
 
 def _average_pooling(layer: layers.AveragePooling2D, inputs: list[Box], roundoff: float) -> Box:
@@ -355,7 +361,6 @@ def _added(inputs: list[Box], roundoff: float) -> Box:
 
 
 def _dense(layer: layers.Dense, inputs: list[Box], roundoff: float) -> Box:
-    check_activation(layer)
     kernel = _weight(layer.kernel, inputs)
     terms = kernel.shape[0]
     return _with_bias(layer, inputs, ops.matmul, kernel, terms, roundoff)
@@ -370,6 +375,27 @@ def _convolution(layer: layers.Conv2D, inputs: list[Box], roundoff: float) -> Bo
     kernel = _weight(layer.kernel, inputs)
     terms = math.prod(kernel.shape[:3])
     return _with_bias(layer, inputs, convolved, kernel, terms, roundoff)
+
+
+def _depthwise_convolution(
+    layer: layers.DepthwiseConv2D, inputs: list[Box], roundoff: float
+) -> Box:
+    check_convolution(layer)
+
+    def convolved(x: Any, kernel: Any) -> Any:
+        return ops.depthwise_conv(x, kernel, layer.strides, layer.padding, "channels_last")
+
+    kernel = _weight(layer.kernel, inputs)
+    return _with_bias(layer, inputs, convolved, kernel, math.prod(kernel.shape[:2]), roundoff)
+
+
+def _rescaled(layer: layers.Rescaling, inputs: list[Box], roundoff: float) -> Box:
+    # As the layer itself casts them, which rounds Python's numbers to float32.
+    scale, offset = (
+        _weight(ops.cast(x, layer.compute_dtype), inputs) for x in (layer.scale, layer.offset)
+    )
+    (box,) = inputs
+    return _scaled(box, scale, [offset], roundoff, 1 + ops.abs(scale))
 
 
 def _batch_normalisation(
@@ -405,13 +431,18 @@ LAYER_BOXES: dict[type, Callable[..., Box]] = {
     layers.AveragePooling2D: _average_pooling,
     layers.BatchNormalization: _batch_normalisation,
     layers.Conv2D: _convolution,
+    layers.Cropping2D: _cropped,
     layers.Dense: _dense,
+    layers.DepthwiseConv2D: _depthwise_convolution,
     layers.Dropout: _unchanged,
     layers.Flatten: _flattened,
     layers.GlobalAveragePooling2D: _global_average_pooling,
+    layers.GlobalMaxPooling2D: _global_max_pooling,
+    layers.LeakyReLU: _rectified,
     layers.MaxPooling2D: _max_pooling,
     layers.Normalization: _standardisation,
-    layers.ReLU: _relu,
+    layers.ReLU: _rectified,
+    layers.Rescaling: _rescaled,
     layers.Reshape: _reshaped,
     layers.ZeroPadding2D: _padded,
 }
@@ -484,7 +515,7 @@ def _with_bias(
         terms,
         roundoff,
     )
-    return _activated(layer, image)
+    return _activated(activation_of(layer), image, roundoff)
 
 
 def _linear(
@@ -499,8 +530,13 @@ def _linear(
     return affine_image(box, product, product, 0.0, 0.0, terms, roundoff, largest_sum)
 
 
-def _activated(layer: Any, box: Box) -> Box:
-    return box.ascended(ops.relu) if layer.activation is keras.activations.relu else box
+def _activated(activation: Activation, box: Box, roundoff: float) -> Box:
+    lower, upper = activation.box(*box)
+    if roundoff and activation.terms:
+        largest = activation.gain * box.magnitude
+        error = rounding(largest, box.magnitude, activation.terms, roundoff)
+        lower, upper = lower - error, upper + error
+    return Box(lower, upper)
 
 
 def _weight(values: Any, inputs: list[Box]) -> Any:
