@@ -23,6 +23,12 @@ _NEAREST = flags.DEFINE_integer(
     "proves the soft scores of the L nearest clusters too, for a head that takes all or another L",
     lower_bound=1,
 )
+_RELAXATION = flags.DEFINE_bool(
+    "linear_relaxation",
+    False,
+    "goes on from interval bounds by linear relaxation (CROWN): larger radii, at half a second and "
+    "more an image",
+)
 flags.declare_key_flag("workdir")
 flags.declare_key_flag("examples")
 flags.declare_key_flag("trust_plugins")
@@ -49,6 +55,7 @@ def main() -> None:
         _NEAREST.value,
         linf_eps=attack.eps if attack.norm == "linf" else None,
         singly=_ALL_PROOFS.value,
+        relaxation=_RELAXATION.value,
     )
     with workdir.writing():
         _renew_report(root)

@@ -95,6 +95,7 @@ def certify_images(
     labels: np.ndarray,
     proofs: Sequence[Proof] = (),
     search: RadiusSearch | None = BISECTION,
+    relaxation: bool = False,
 ) -> Certification:
     """Certifies a data set by every proof that applies.
 
@@ -110,6 +111,7 @@ def certify_images(
         labels: int64 `[N]`.
         proofs: of `all_proofs`, which are made one by one besides; of clustering heads alone.
         search: as for `Certifier`.
+        relaxation: likewise.
 
     Returns:
         Radii and predictions, of the `certified_classifier`.
@@ -120,7 +122,7 @@ def certify_images(
     Example:
         >>> certify_images(classifier, dataset.test_images, dataset.test_labels).best.radii.l2
     """
-    certifier = Certifier(classifier, search)
+    certifier = Certifier(classifier, search, relaxation)
     begin = time.perf_counter()
     predictions, best, proved = certifier.in_batches(images)
     seconds = time.perf_counter() - begin

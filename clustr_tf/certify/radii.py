@@ -22,8 +22,9 @@ from clustr_tf.certify.l2.clusters import (
 from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms
 from clustr_tf.certify.l2.soft_score import soft_score_margin
 from clustr_tf.certify.layer_rules import SMALLEST_NORMAL
-from clustr_tf.certify.linf.interval import has_interval_bounds, interval_radius
-from clustr_tf.certify.linf.search import BISECTION, RadiusSearch
+from clustr_tf.certify.linf.interval import Bounds, has_interval_bounds, interval_radius
+from clustr_tf.certify.linf.linear_relaxation import linear_bounds, linear_bounds_l2
+from clustr_tf.certify.linf.search import BISECTION, FROM_KNOWN, RadiusSearch
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.layers.clustering_head import class_log_scores, takes_all
@@ -37,6 +38,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 # Proofs of the served classifier, as files and tables name them.
 LIPSCHITZ = "Lipschitz bound"
 INTERVALS = "interval bounds"
+RELAXATION = "linear relaxation"
 
 
 class Radii(NamedTuple):
@@ -224,6 +226,7 @@ def certify_batch(
     geometry: ClusterGeometry,
     method: str = "pairwise",
     search: RadiusSearch | None = BISECTION,
+    relaxation: bool = False,
 ) -> tuple[Any, Certificates]:
     """Embeds and certifies a batch by every proof that applies, and takes the largest radii.
 
@@ -241,6 +244,7 @@ def certify_batch(
         method: of the nearest-cluster radius.
         search: for the largest radius by interval bounds, where the network has them; None for
             the Lipschitz bound alone.
+        relaxation: whether linear relaxation goes on from there, at a hundred times the cost.
 
     Returns:
         Embeddings `[batch, dim]` and their certificates.
@@ -261,36 +265,58 @@ def certify_batch(
         math.prod(classifier.image_shape),
         method=method,
     )
-    best, proved = with_intervals(certificates.proved, classifier.embedder, head, images, search)
+    best, proved = with_boxes(
+        certificates.proved, classifier.embedder, head, images, search, relaxation
+    )
     return embeddings, certificates._replace(
         certified_radius_l2=best.l2, certified_radius_linf=best.linf, proved=proved
     )
 
 
-def with_intervals(
+def with_boxes(
     proved: dict[str, Radii],
     network: keras.Model,
     head: Any,
     images: Any,
     search: RadiusSearch | None,
+    relaxation: bool = False,
 ) -> tuple[Radii, dict[str, Radii]]:
-    """Adds interval bounds to the proofs of a batch, where the network has them.
+    """Adds interval bounds and linear relaxation to the proofs of a batch.
 
     Args:
         proved: by name.
         network: as for `certified_linf`.
         head: likewise.
         images: likewise.
-        search: for the largest radius; None to leave them out.
+        search: for the largest radius by intervals, where the network has them; None for neither.
+        relaxation: whether linear relaxation goes on from what the others have proved.
 
     Returns:
-        The largest radii, and what each proof proves.
+        The largest radii, and what each proof proves; linear relaxation at least what others do.
     """
-    if search is not None and has_interval_bounds(network):
-        radius = float32_below(interval_radius(network, head, images, search)[1])
-        proved = {**proved, INTERVALS: Radii(radius, radius)}
-    best = [functools.reduce(ops.maximum, radii) for radii in zip(*proved.values(), strict=True)]
-    return Radii(*best), proved
+    if search is None or not has_interval_bounds(network):
+        return _best(proved), proved
+    radius = float32_below(interval_radius(network, head, images, search)[1])
+    proved = {**proved, INTERVALS: Radii(radius, radius)}
+    if not relaxation:
+        return _best(proved), proved
+
+    def beyond(known: Any, bounds: Bounds) -> Any:
+        found = interval_radius(
+            network, head, images, FROM_KNOWN, bounds=bounds, known=ops.cast(known, "float64")
+        )
+        return float32_below(found[1])
+
+    linf = beyond(_best(proved).linf, linear_bounds)
+    proved[RELAXATION] = Radii(linf, linf)
+    proved[RELAXATION] = Radii(beyond(_best(proved).l2, linear_bounds_l2), linf)
+    return _best(proved), proved
+
+
+def _best(proved: dict[str, Radii]) -> Radii:
+    return Radii(
+        *(functools.reduce(ops.maximum, radii) for radii in zip(*proved.values(), strict=True))
+    )
 
 
 def certify_embeddings(

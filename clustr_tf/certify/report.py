@@ -34,6 +34,7 @@ def certify_workdir(
     nearest: int | None = None,
     linf_eps: float | None = None,
     singly: bool = False,
+    relaxation: bool = False,
 ) -> None:
     """Certifies test images; writes certificates.json and .npz, prints a table.
 
@@ -50,6 +51,7 @@ def certify_workdir(
             `singly`.
         linf_eps: an l-infinity radius that is reported besides.
         singly: whether every classifier and proof is made one by one too.
+        relaxation: whether linear relaxation is made, which takes much longer.
 
     Raises:
         InputError: if the model has no certificate, or `nearest` is no number of its clusters;
@@ -60,7 +62,7 @@ def certify_workdir(
     """
     images, labels = dataset.test_images[:examples], dataset.test_labels[:examples]
     try:
-        result, left_out = _certified(classifier, images, labels, nearest, singly)
+        result, left_out = _certified(classifier, images, labels, nearest, singly, relaxation)
     except ValueError as error:
         raise InputError(str(error)) from error
     asked = {
@@ -100,15 +102,17 @@ def _certified(
     labels: np.ndarray,
     nearest: int | None,
     singly: bool,
+    relaxation: bool,
 ) -> tuple[Certification, list[str]]:
     """The radii, and a line on each proof that was left out."""
     if not ((singly or nearest) and isinstance(classifier.head, ClusteringHead)):
-        return certify_images(classifier, images, labels), []
+        return certify_images(classifier, images, labels, relaxation=relaxation), []
     head = certified_classifier(classifier).head
     proofs, left_out = all_proofs(
         head.num_clusters, head.clusters_per_class, head.ranked_clusters, nearest
     )
-    return certify_images(classifier, images, labels, proofs), left_out
+    found = certify_images(classifier, images, labels, proofs, relaxation=relaxation)
+    return found, left_out
 
 
 def chosen_radii(radii: np.ndarray) -> list[float]:

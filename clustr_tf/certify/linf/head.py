@@ -1,5 +1,6 @@
 """The clustering head's worst case over a box of embeddings, in closed form."""
 
+from collections.abc import Callable
 from typing import Any
 
 from keras import ops
@@ -16,7 +17,12 @@ from clustr_tf.layers.distances import squared_distances
 
 
 def worst_differences(
-    box: Box, centroids: Any, labels: Any, clusters_per_class: int, roundoff: float = 0.0
+    box: Box,
+    centroids: Any,
+    labels: Any,
+    clusters_per_class: int,
+    roundoff: float = 0.0,
+    lower: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Least |z - mu_j|^2 - |z - mu_i|^2 over the box, for every own cluster i and cluster j.
 
@@ -35,6 +41,8 @@ def worst_differences(
         labels: int `[batch]`, whose clusters i are the own ones.
         clusters_per_class: K.
         roundoff: unit roundoff u of the dtype, to be sound; 0 leaves rounding out.
+        lower: further lower bounds of rows `[batch, rows, dim]` times z, `[batch, rows]`; the
+            better is taken for each difference.
 
     Returns:
         `[batch, K, C*K]`, rounded downwards.
@@ -51,19 +59,26 @@ def worst_differences(
     distances = squared_distances(centre, centroids)
     to_own = of_own_class(distances, labels, clusters_per_class)
     own = own_centroids(centroids, labels, clusters_per_class)
+    rate = gamma(4 * (centroids.shape[1] + 8), roundoff)
+
+    def move(mu: Any) -> Any:
+        """How far the differences of one own cluster fall below those at the centre."""
+        rows = 2 * (ops.expand_dims(mu, 1) - centroids)
+        moved = ops.sum(ops.abs(rows) * ops.expand_dims(radius, 1), axis=-1)
+        if lower is None:
+            return moved
+        slack = rate * ops.sum(ops.abs(rows) * ops.expand_dims(box.magnitude, 1), axis=-1)
+        at_centre = ops.sum(rows * ops.expand_dims(centre, 1), axis=-1)
+        return ops.minimum(moved, at_centre - lower(rows) + slack)
+
     # One own cluster after the other, as all differences at once could fill the memory.
-    moves = [
-        2 * ops.sum(ops.abs(ops.expand_dims(mu, 1) - centroids) * ops.expand_dims(radius, 1), -1)
-        for mu in ops.unstack(own, clusters_per_class, axis=1)
-    ]
-    moved, to_own = ops.stack(moves, axis=1), ops.expand_dims(to_own, 2)
-    to_any = ops.expand_dims(distances, 1)
+    moved = ops.stack([move(mu) for mu in ops.unstack(own, clusters_per_class, axis=1)], axis=1)
+    to_own, to_any = ops.expand_dims(to_own, 2), ops.expand_dims(distances, 1)
     worst = to_any - to_own - moved
     if not roundoff:
         return worst
     spread = 2 * ops.reshape(ops.sum(ops.square(radius), axis=1), (-1, 1, 1))
-    rate = gamma(4 * (centroids.shape[1] + 8), roundoff)
-    return worst - rate * (to_any + to_own + moved + spread)
+    return worst - rate * (to_any + to_own + ops.abs(moved) + spread)
 
 
 def nearest_cluster_margins(differences: Any, labels: Any, clusters_per_class: int) -> Any:
@@ -148,7 +163,14 @@ def soft_score_margins(
     return ops.max(single, axis=1)
 
 
-def affine_margins(box: Box, kernel: Any, bias: Any, labels: Any, roundoff: float = 0.0) -> Any:
+def affine_margins(
+    box: Box,
+    kernel: Any,
+    bias: Any,
+    labels: Any,
+    roundoff: float = 0.0,
+    lower: Callable[[Any], Any] | None = None,
+) -> Any:
     """Least l_c - l_k over the box, for the logits W z + b, the class c of the labels and every k.
 
     (w_c - w_k) . z is linear: around the centre it moves by at most |w_c - w_k| . r, r the radius,
@@ -166,6 +188,7 @@ def affine_margins(box: Box, kernel: Any, bias: Any, labels: Any, roundoff: floa
         bias: b, `[classes]`.
         labels: int `[batch]`.
         roundoff: unit roundoff of the head's arithmetic, the box then being float64; 0 for none.
+        lower: further lower bounds of rows times z, as in `worst_differences`.
 
     Returns:
         `[batch]`, the smallest over the other classes k. Differentiable.
@@ -181,6 +204,10 @@ def affine_margins(box: Box, kernel: Any, bias: Any, labels: Any, roundoff: floa
     moved = ops.stack(
         [ops.sum(ops.abs(own - one) * box.radius, axis=1) for one in ops.unstack(columns)], axis=1
     )
+    if lower is not None:
+        rows = ops.expand_dims(own, 1) - columns
+        at_centre = ops.sum(rows * ops.expand_dims(box.centre, 1), axis=-1)
+        moved = ops.minimum(moved, at_centre - lower(rows))
     logits = ops.matmul(box.centre, kernel) + bias
     moved += ops.take_along_axis(-logits, ops.expand_dims(labels, 1), axis=1) + logits
     if roundoff:

@@ -21,6 +21,9 @@ from clustr_tf.certify.linf.search import BISECTION, RadiusSearch, largest_prove
 from clustr_tf.layers.clustering_head import ClusteringHead, class_log_scores
 from clustr_tf.layers.distances import squared_distances
 
+# (network, float64 images, eps) -> what is known of the embeddings of their eps-balls.
+Bounds = Callable[[keras.Model, Any, Any], "EmbeddingBounds"]
+
 _FLOAT64 = UNIT_ROUNDOFF["float64"]
 # Far above the rounding of a float64 logsumexp, here and in the head that is served.
 _LEAST_MARGIN = 1e-9
@@ -39,6 +42,19 @@ class LinfCertificates(NamedTuple):
     class_id: Any
     certified: Any
     nearest_cluster_certified: Any
+
+
+class EmbeddingBounds(NamedTuple):
+    """What is known of the float32 embeddings of a set of images.
+
+    Attributes:
+        box: float64, of every entry.
+        lower: rows `[batch, rows, dim]` -> `[batch, rows]`, the least that rows.z can be, rounded
+            downwards; None where only the box is known.
+    """
+
+    box: Box
+    lower: Callable[[Any], Any] | None = None
 
 
 def image_box(images: Any, eps: Any, roundoff: float = 0.0) -> Box:
@@ -116,6 +132,28 @@ def embedding_box(network: keras.Model, box: Box) -> Box:
     return fold_layers(network, box, visit)
 
 
+def interval_bounds(network: keras.Model, images: Any, eps: Any) -> EmbeddingBounds:
+    """The embeddings of an l-infinity ball by `embedding_box`.
+
+    WARNING: as `embedding_box`.
+
+    Args:
+        network: as for `embedding_box`.
+        images: float64 `[batch, H, W, C]` in [0, 1].
+        eps: in pixels; one number, or `[batch]`.
+
+    Returns:
+        Their box alone.
+
+    Raises:
+        ValueError: as `embedding_box`.
+
+    Example:
+        >>> certified_linf(classifier.embedder, classifier.head, images, 0.1, interval_bounds)
+    """
+    return EmbeddingBounds(embedding_box(network, image_box(images, eps, _FLOAT64)))
+
+
 def embed_with_box(network: keras.Model, images: Any, box: Box) -> tuple[Any, Box]:
     """Embeddings in training mode and, by one and the same pass, boxes around them: for training.
 
@@ -155,7 +193,13 @@ def embed_with_box(network: keras.Model, images: Any, box: Box) -> tuple[Any, Bo
     return fold_layers(network, (images, box), visit)
 
 
-def certified_linf(network: keras.Model, head: Any, images: Any, eps: Any) -> LinfCertificates:
+def certified_linf(
+    network: keras.Model,
+    head: Any,
+    images: Any,
+    eps: Any,
+    bounds: Bounds = interval_bounds,
+) -> LinfCertificates:
     """Which images provably keep their class under every l-infinity change of at most eps.
 
     The box of pixels becomes a box of float32 embeddings (`embedding_box`); over it the worst case
@@ -174,6 +218,7 @@ def certified_linf(network: keras.Model, head: Any, images: Any, eps: Any) -> Li
             be computed in float32 or float64.
         images: float32 `[batch, H, W, C]` in [0, 1].
         eps: in pixels; one number, or `[batch]`.
+        bounds: `interval_bounds`, or `linear_bounds`: never less, at a multiple of the cost.
 
     Returns:
         Classes and what is proved of them: nothing of an image that is not in [0, 1], and nothing
@@ -191,11 +236,11 @@ def certified_linf(network: keras.Model, head: Any, images: Any, eps: Any) -> Li
     prove = _proof_of(head)
     images = ops.convert_to_tensor(images, dtype="float32")
     embeddings = ops.cast(network(images, training=False), "float64")
-    box = embedding_box(network, image_box(ops.cast(images, "float64"), eps, _FLOAT64))
-    labels, *proved = prove(embeddings, box)
+    known = bounds(network, ops.cast(images, "float64"), eps)
+    labels, *proved = prove(embeddings, known)
     # Not-a-number could be lost on its way, in maxima.
     finite = (
-        box.is_finite
+        known.box.is_finite
         & ops.all(ops.isfinite(embeddings), axis=1)
         & ops.all([ops.all(ops.isfinite(weight)) for weight in network.weights])
     )
@@ -207,8 +252,8 @@ def certified_linf(network: keras.Model, head: Any, images: Any, eps: Any) -> Li
     return LinfCertificates(ops.cast(labels, "int64"), soft, nearest)
 
 
-def _proof_of(head: Any) -> Callable[[Any, Box], tuple[Any, Any, Any]]:
-    """(embeddings, box) -> class, whether it stays, whether the nearest cluster's does."""
+def _proof_of(head: Any) -> Callable[[Any, EmbeddingBounds], tuple[Any, Any, Any]]:
+    """(embeddings, bounds) -> class, whether it stays, whether the nearest cluster's does."""
     if isinstance(head, ClusteringHead):
         return partial(_prove_clusters, head)
     affine = head if isinstance(head, AffineHead) else affine_head(head)
@@ -220,13 +265,15 @@ def _proof_of(head: Any) -> Callable[[Any, Box], tuple[Any, Any, Any]]:
     return partial(_prove_affine, affine)
 
 
-def _prove_clusters(head: ClusteringHead, embeddings: Any, box: Box) -> tuple[Any, Any, Any]:
+def _prove_clusters(
+    head: ClusteringHead, embeddings: Any, known: EmbeddingBounds
+) -> tuple[Any, Any, Any]:
     clusters, ranked = head.clusters_per_class, head.ranked_clusters
     centroids = ops.cast(ops.convert_to_tensor(head.centroids), "float64")
     variance = ops.cast(ops.convert_to_tensor(head.variance), "float64")
     distances = squared_distances(embeddings, centroids)
     labels = ops.argmax(class_log_scores(distances, variance, clusters, ranked), axis=1)
-    differences = worst_differences(box, centroids, labels, clusters, _FLOAT64)
+    differences = worst_differences(known.box, centroids, labels, clusters, _FLOAT64, known.lower)
     soft = soft_score_margins(differences, labels, variance, clusters, ranked)
     nearest = nearest_cluster_margins(differences, labels, clusters)
     usable = ops.all(ops.isfinite(centroids)) & ops.isfinite(variance)
@@ -234,10 +281,12 @@ def _prove_clusters(head: ClusteringHead, embeddings: Any, box: Box) -> tuple[An
     return labels, usable & (soft > _LEAST_MARGIN), usable & (nearest > 0)
 
 
-def _prove_affine(head: AffineHead, embeddings: Any, box: Box) -> tuple[Any, Any, Any]:
+def _prove_affine(
+    head: AffineHead, embeddings: Any, known: EmbeddingBounds
+) -> tuple[Any, Any, Any]:
     labels = ops.argmax(head.logits(embeddings), axis=1)
     float32 = UNIT_ROUNDOFF["float32"]
-    margins = affine_margins(box, head.kernel, head.bias, labels, float32)
+    margins = affine_margins(known.box, head.kernel, head.bias, labels, float32, known.lower)
     finite = ops.all(ops.isfinite(head.kernel)) & ops.all(ops.isfinite(head.bias))
     stays = finite & (margins > head.least)
     return labels, stays, stays
@@ -249,6 +298,8 @@ def interval_radius(
     images: Any,
     search: RadiusSearch = BISECTION,
     nearest_cluster: bool = False,
+    bounds: Bounds = interval_bounds,
+    known: Any = None,
 ) -> tuple[Any, Any]:
     """The largest l-infinity radius that `certified_linf` proves, searched for each image.
 
@@ -260,6 +311,8 @@ def interval_radius(
         images: likewise.
         search: which radii are tested; see `largest_proved`.
         nearest_cluster: whether of the nearest-cluster classifier instead of the soft scores.
+        bounds: as for `certified_linf`; with linear ones no radius is smaller.
+        known: radii that are proved already, as for `largest_proved`.
 
     Returns:
         int64 `[batch]`, the soft classifier's class, and float64 `[batch]` in pixels; 0 where
@@ -274,8 +327,8 @@ def interval_radius(
     images = ops.convert_to_tensor(images, dtype="float32")
 
     def proved(eps: Any) -> Any:
-        found = certified_linf(network, head, images, eps)
+        found = certified_linf(network, head, images, eps, bounds)
         return found.nearest_cluster_certified if nearest_cluster else found.certified
 
     class_id = certified_linf(network, head, images, 0.0).class_id
-    return class_id, largest_proved(proved, ops.shape(images)[0], search)
+    return class_id, largest_proved(proved, ops.shape(images)[0], search, known)
