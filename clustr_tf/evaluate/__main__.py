@@ -1,5 +1,8 @@
 """`python -m clustr_tf.evaluate`: attacks a finished model."""
 
+import dataclasses
+import shlex
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -53,7 +56,22 @@ _SEARCH_PRECISION = flags.DEFINE_enum(
 _COMPARE = flags.DEFINE_bool(
     "compare", False, "rank evaluated workdirs on one page: --compare DIR1 DIR2 ..."
 )
-_OUTPUT = flags.DEFINE_string("output", "comparison.html", "the page that --compare writes")
+_OUTPUT = flags.DEFINE_string(
+    "output", "comparison.html", "the page that --compare writes; with --model the results' folder"
+)
+_MODEL = flags.DEFINE_string(
+    "model", None, "instead of --workdir: a Keras file or the folder of a SavedModel"
+)
+_DATA = flags.DEFINE_string(
+    "data",
+    None,
+    "with --model: a data set's name, a folder or archive with train/CLASS/ and test/CLASS/, or an "
+    ".npz with images and labels",
+)
+_PIXEL_RANGE = flags.DEFINE_list(
+    "pixel_range", ["0", "1"], "with --model: what black and white are for it, such as 0,255"
+)
+_FEW, _DEFAULT_EPS = 1000, 8 / 255
 flags.declare_key_flag("workdir")
 flags.declare_key_flag("examples")
 flags.declare_key_flag("trust_plugins")
@@ -70,6 +88,9 @@ def main(arguments: list[str]) -> None:
         return
     if arguments:
         raise InputError(f"unexpected argument {arguments[0]!r}: options are given as --name=value")
+    if _MODEL.value is not None:
+        _evaluate_foreign(Path(_MODEL.value))
+        return
     root = required_workdir()
     with quiet_start():
         from clustr_tf.cli.config import experiment_of, trusted_classifier
@@ -110,6 +131,46 @@ def main(arguments: list[str]) -> None:
         config=experiment.values,
         configured=experiment.evaluation.attack,
     )
+
+
+def _evaluate_foreign(path: Path) -> None:
+    if WORKDIR.value is not None or _DATA.value is None or not flags.FLAGS["output"].present:
+        raise InputError("--model needs --data=DATA and --output=DIR, and no --workdir")
+    if _NORM.value == "l2" and _EPS.value is None:
+        raise InputError("--norm=l2 needs --eps=RADIUS")
+    try:
+        black, white = map(float, _PIXEL_RANGE.value)
+    except ValueError as error:
+        raise InputError(
+            f"--pixel_range must be BLACK,WHITE. Received: {','.join(_PIXEL_RANGE.value)}"
+        ) from error
+    with quiet_start():
+        from clustr_tf.evaluate.any_model import evaluate_robustness
+        from clustr_tf.evaluate.foreign import load_examples, load_foreign_model
+    images, labels = load_examples(_DATA.value, EXAMPLES.value or _FEW)
+    try:
+        report = evaluate_robustness(
+            load_foreign_model(path),
+            images,
+            labels,
+            eps=_DEFAULT_EPS if _EPS.value is None else _EPS.value,
+            norm=_NORM.value or "linf",
+            attacks=_ATTACKS.value or "standard",
+            pixel_range=(black, white),
+            show_progress=True,
+        )
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"--model={path}: {error}") from error
+    report = dataclasses.replace(
+        report,
+        model=str(path),
+        data=f"{_DATA.value}, first {len(labels)} test images",
+        command=shlex.join(["python", "-m", "clustr_tf.evaluate", *sys.argv[1:]]),
+    )
+    report.save(_OUTPUT.value)
+    print(report)
 
 
 def _compare(folders: list[Path], output: Path) -> None:

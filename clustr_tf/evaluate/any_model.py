@@ -1,5 +1,6 @@
 """Robustness of any model that maps images to classes."""
 
+import io
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -42,6 +43,9 @@ class RobustnessReport:
         seed: of all random draws.
         notes: what was attacked, and what a reader must know before believing the figures.
         trusted: False where the outputs do not let an attack see its way.
+        model: its name, for the reader of robustness.json.
+        data: likewise.
+        command: likewise, how to repeat it.
     """
 
     measurements: Measurements
@@ -51,6 +55,9 @@ class RobustnessReport:
     seed: int
     notes: Sequence[str] = ()
     trusted: bool = True
+    model: str = "given in Python"
+    data: str = "given in Python"
+    command: str = "clustr_tf.evaluate_robustness"
 
     @property
     def clean_accuracy(self) -> float:
@@ -81,9 +88,9 @@ class RobustnessReport:
         """What `save` writes into robustness.json."""
         classes = [str(label) for label in range(self.classes)]
         return {
-            "command": "clustr_tf.evaluate_robustness",
-            "model": "given in Python",
-            "data": f"{len(self.measurements.labels)} images",
+            "command": self.command,
+            "model": self.model,
+            "data": self.data,
             "eps": self.eps,
             "norm": self.norm,
             "seed": self.seed,
@@ -113,19 +120,22 @@ class RobustnessReport:
             low, high = entry["interval_95"]
             seconds = f"{entry['seconds']:.1f}" if "seconds" in entry else ""
             table.add_row(name, f"{entry['accuracy']:.2%}", f"{low:.2%} to {high:.2%}", seconds)
-        console = Console(width=80)
-        with console.capture() as printed:
-            console.print(f"{len(self.robust)} images, {self.norm} eps {self.eps:.4g}")
-            console.print(table)
-            console.print(f"robust accuracy at most {self.robust_accuracy:.2%}")
-            if not self.trusted:
-                console.print("NOT TO BE TRUSTED")
-            for entry in self.diagnostics:
-                if not entry["passed"]:
-                    console.print(f"diagnostic failed: {entry['name']} ({entry['meaning']})")
-            for note in self.notes:
-                console.print(note, markup=False)
-        return printed.get().rstrip()
+        printed = io.StringIO()
+        Console(file=printed, width=80).print(table)
+        failed = [
+            f"diagnostic failed: {entry['name']} ({entry['meaning']})"
+            for entry in self.diagnostics
+            if not entry["passed"]
+        ]
+        lines = [
+            f"{len(self.robust)} images, {self.norm} eps {self.eps:.4g}",
+            printed.getvalue().rstrip(),
+            f"robust accuracy at most {self.robust_accuracy:.2%}",
+            *([] if self.trusted else ["NOT TO BE TRUSTED"]),
+            *failed,
+            *self.notes,
+        ]
+        return "\n".join(lines)
 
 
 def evaluate_robustness(
@@ -198,7 +208,7 @@ def evaluate_robustness(
     measurements = _measured(target, images, labels, names, seed, show_progress)
     frequent = np.bincount(labels).max() / len(labels)
     accuracy = np.mean(measurements.correct)
-    if accuracy <= min(_NEAR_GUESSING * frequent, (1 + frequent) / 2):
+    if accuracy < min(_NEAR_GUESSING * frequent, (1 + frequent) / 2):
         notes.append(
             f"Accuracy {accuracy:.2%} is near guessing: check the labels, the order of the classes "
             f"and pixel_range={tuple(pixel_range)}."
