@@ -30,7 +30,7 @@ def test_another_norm_needs_a_radius_of_its_own():
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"eps": -0.1}, "eps must be at least 0. Received: -0.1"),
+        ({"eps": -0.1}, "eps must be in .0, 1., as pixels are"),
         ({"eps": 0.1, "norm": "l1"}, "norm must be"),
         ({"examples": 0}, "examples must be at least 1. Received: 0"),
     ],
