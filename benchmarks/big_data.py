@@ -176,7 +176,9 @@ def cache_speed() -> None:
     for stored in Path(_FOLDER.value).glob("files-*"):
         stored.unlink()
     for name in ("decoding into the cache", "listing and checking the cache"):
-        seconds = _seconds(lambda: image_folder(str(root), None, False, _FOLDER.value))
+        seconds = _seconds(
+            lambda: image_folder(str(root), in_memory=False, cache_dir=_FOLDER.value)
+        )
         print(f"{name}: {1e6 * seconds / _FILES:.0f} us an image (PNG of 64x64x3)")
 
 

@@ -28,7 +28,7 @@ def get_config(variant: str = "default") -> ml_collections.ConfigDict:
     certified = variant == "certified"
     eps = _CERTIFIED_EPS if certified else _EPS
     config = digits.get_config("default" if certified else "at")
-    config.dataset.name = "image_folder"  # train/CLASS/*.png and test/CLASS/*.png, or .jpg
+    config.dataset.name = "image_folder"  # train/CLASS/... and test/CLASS/..., or CLASS/...
     config.dataset.validation_examples = 0  # training images held out, never trained on
     config.training.checkpoint = "last"  # best_pgd would need images held out
     config.method.eps = eps  # what is trained against

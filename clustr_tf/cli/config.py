@@ -67,6 +67,7 @@ class DatasetEntry:
         augmentation: a key of `AUGMENTATIONS`.
         validation_examples: training images held out, stratified, never trained on.
         validation_seed: decides which.
+        validation_split: their share instead of their number.
     """
 
     name: str
@@ -74,10 +75,18 @@ class DatasetEntry:
     augmentation: str = "none"
     validation_examples: int = 0
     validation_seed: int = 0
+    validation_split: float = 0.0
 
     def __post_init__(self) -> None:
         check_one_of(self, sorted(AUGMENTATIONS), "augmentation")
         check_hold_out(self.validation_examples, self.validation_seed)
+        if not 0 <= self.validation_split < 1 or (
+            self.validation_split and self.validation_examples
+        ):
+            raise ValueError(
+                "validation_split must be in [0, 1), and 0 with validation_examples. "
+                f"Received: {self.validation_split}"
+            )
 
     def load(self) -> Dataset:
         """The data in memory, with their validation split.
@@ -86,7 +95,15 @@ class DatasetEntry:
             InputError: if they cannot be had, or not so many images held out.
         """
         dataset = build(DATASETS[self.name], self.fields, "config.dataset")
-        return hold_out(dataset, self.validation_examples, self.validation_seed)
+        examples = self.validation_examples or round(
+            self.validation_split * len(dataset.train_labels)
+        )
+        if examples and len(dataset.validation_labels):
+            raise InputError(
+                "config.dataset.validation_examples and validation_split must be 0 with "
+                f"{dataset.name}, which has validation images. Received: {examples} images"
+            )
+        return hold_out(dataset, examples, self.validation_seed)
 
 
 @dataclass(frozen=True)
@@ -124,12 +141,6 @@ class Experiment:
     plugins: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.training.checkpoint == "best_pgd" and not self.dataset.validation_examples:
-            raise InputError(
-                "config.dataset.validation_examples must be above 0 with "
-                "config.training.checkpoint=best_pgd: the best epoch is never chosen on test "
-                "images. Received: 0"
-            )
         radius = self.watch.certified_radius
         if radius is not None and self.method.centroids is None:
             raise InputError(
@@ -561,6 +572,12 @@ def check_fits(experiment: Experiment, dataset: Dataset) -> None:
         raise InputError(
             "config.dataset.name must be data of two classes or more. "
             f"Received: {dataset.name} with {classes}"
+        )
+    if experiment.training.checkpoint == "best_pgd" and not len(dataset.validation_labels):
+        raise InputError(
+            "config.dataset.validation_examples must be above 0 with "
+            "config.training.checkpoint=best_pgd: the best epoch is never chosen on test "
+            "images. Received: 0"
         )
     # They refuse what does not fit. They use TensorFlow, which workers have to connect before.
     experiment.build_backbone(dataset, "float32")

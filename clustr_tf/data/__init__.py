@@ -9,6 +9,7 @@ from clustr_tf.data.digits import digits
 from clustr_tf.data.image_folder import image_folder
 from clustr_tf.data.image_store import StoredImages
 from clustr_tf.data.kmeans import Clusters, cluster_by_class
+from clustr_tf.data.npz import npz
 from clustr_tf.data.pixels import to_pixels
 from clustr_tf.data.tfds_images import cifar10, cifar100, svhn_cropped
 
@@ -18,6 +19,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "cifar100": cifar100,
     "digits": digits,
     "image_folder": image_folder,
+    "npz": npz,
     "svhn_cropped": svhn_cropped,
 }
 

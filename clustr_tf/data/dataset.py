@@ -75,6 +75,27 @@ def check_hold_out(examples: int, seed: int) -> None:
         raise ValueError(f"validation_seed must be in 0..2**32-1. Received: {seed}")
 
 
+def stratified(
+    labels: np.ndarray, classes: int, examples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Sorted indices that stay, and `examples` others that every class gives its share of.
+
+    None if a class would give none, or have none left.
+    """
+    splits = None
+    if np.bincount(labels, minlength=classes).min() > 1 and (
+        classes <= examples <= len(labels) - classes
+    ):
+        splits = train_test_split(
+            np.arange(len(labels)), test_size=examples, stratify=labels, random_state=seed
+        )
+    # A class far smaller than the others can be held out whole.
+    if splits is None or np.bincount(labels[splits[0]], minlength=classes).min() == 0:
+        return None
+    kept, held = (np.sort(indices) for indices in splits)
+    return kept, held
+
+
 def hold_out(dataset: Dataset, examples: int, seed: int) -> Dataset:
     """Moves training images into the validation split, each class in its share.
 
@@ -100,21 +121,14 @@ def hold_out(dataset: Dataset, examples: int, seed: int) -> Dataset:
     if examples == 0:
         return dataset
     labels, classes = dataset.train_labels, dataset.num_classes
-    splits = None
-    if np.bincount(labels, minlength=classes).min() > 1 and (
-        classes <= examples <= len(labels) - classes
-    ):
-        splits = train_test_split(
-            np.arange(len(labels)), test_size=examples, stratify=labels, random_state=seed
-        )
-    # A class far smaller than the others can be held out whole.
-    if splits is None or np.bincount(labels[splits[0]], minlength=classes).min() == 0:
+    splits = stratified(labels, classes, examples, seed)
+    if splits is None:
         raise InputError(
             f"config.dataset.validation_examples must be 0, or at least {classes} (one a class) "
             f"and leave every class of the {len(labels)} training images at least one. "
             f"Received: {examples}"
         )
-    kept, held = (np.sort(indices) for indices in splits)
+    kept, held = splits
     return dataclasses.replace(
         dataset,
         train_images=subset(dataset.train_images, kept),

@@ -1,15 +1,17 @@
 """Files of a folder or an archive, read into memory one by one; nothing is written to the disk."""
 
+import bz2
 import gzip
 import hashlib
 import io
 import lzma
+import os
 import re
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -19,8 +21,12 @@ from clustr_tf.run.errors import InputError
 MAX_FILE_BYTES = 2**26
 # Everything an archive unpacks to, also what is not an image.
 MAX_ARCHIVE_BYTES = 2**33
-ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".zip")
-SPLITS = ("train", "test")
+ARCHIVES = (
+    *(".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.zst"),
+    ".zip",
+)
+# What systems leave in folders, beside names that start with a dot.
+_JUNK = {"__MACOSX", "Thumbs.db", "desktop.ini", "ehthumbs.db"}
 _BLOCK = 2**18
 # Separators of other systems, and characters that would break a message of one line.
 _UNSAFE = re.compile(r"[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -45,22 +51,23 @@ class File(NamedTuple):
     content: bytes | None  # None: a folder
 
 
-def read_files(source: Path) -> Iterator[File]:
-    """Files and folders of a data set, hidden ones (.DS_Store, __MACOSX) left out.
+def read_files(source: Path, wanted: Callable[[PurePosixPath], bool] = bool) -> Iterator[File]:
+    """Files and folders of a data set; hidden ones, Thumbs.db and the like are left out.
 
-    Of a folder only train/ and test/ are read, in the order of sorted paths and down to their
-    class folders' files; an archive is read once from its beginning to its end.
+    A folder is read in the order of sorted paths, links are followed; an archive is read once from
+    its beginning to its end.
 
     Args:
-        source: a folder, or an archive with one of the endings in `ARCHIVES`.
+        source: a folder, or a zip or tar archive, recognised by its content.
+        wanted: paths below the source -> whether the content is read; else it is empty.
 
     Yields:
         The files and folders with paths relative to the source.
 
     Raises:
         InputError: one line if the source is missing, damaged or no such archive; if a file is
-            larger than `MAX_FILE_BYTES` or an archive than `MAX_ARCHIVE_BYTES`; if a member is a
-            link, a device or encrypted, or its path leads outside.
+            larger than `MAX_FILE_BYTES` or an archive than `MAX_ARCHIVE_BYTES`; if a member of an
+            archive is a link, a device or encrypted; if a path leads outside.
 
     Example:
         >>> [file.path for file in read_files(Path("mnist.tar.xz"))]
@@ -68,8 +75,8 @@ def read_files(source: Path) -> Iterator[File]:
     _check_source(source)
     try:
         if source.is_dir():
-            yield from _folder_files(source)
-        elif source.name.lower().endswith(".zip"):
+            yield from _folder_files(source, wanted)
+        elif _begins(source, b"PK"):
             yield from _zip_files(source)
         else:
             yield from _tar_files(source)
@@ -91,6 +98,11 @@ def _check_source(source: Path) -> None:
         )
 
 
+def _begins(source: Path, signature: bytes) -> bool:
+    with source.open("rb") as file:
+        return file.read(len(signature)) == signature
+
+
 def fingerprint(source: Path) -> str:
     """SHA-256 of names, sizes and times of the files that `read_files` reads, or of the archive's.
 
@@ -98,33 +110,51 @@ def fingerprint(source: Path) -> str:
         InputError: as `read_files`.
     """
     _check_source(source)
-    files = _folder_paths(source) if source.is_dir() else [source]
+    files = folder_paths(source) if source.is_dir() else [PurePosixPath(".")]
     digest = hashlib.sha256(str(source.resolve()).encode())
     for path in files:
-        status = path.stat() if path.exists() else None
+        found = source / path
+        status = found.stat() if found.exists() else None
         told = (status.st_size, status.st_mtime_ns) if status else None
-        digest.update(f"{path.relative_to(source)}\n{told}\n".encode())
+        digest.update(f"{path}\n{told}\n".encode())
     return digest.hexdigest()
 
 
-def _folder_paths(folder: Path) -> list[Path]:
-    patterns = [split + below for split in SPLITS for below in ("", "/*", "/*/*")]
-    return sorted(path for pattern in patterns for path in folder.glob(pattern))
+def folder_paths(folder: Path) -> list[PurePosixPath]:
+    """Paths below a folder, sorted, without hidden ones; of a link to a folder above it none.
+
+    Raises:
+        InputError: if a name cannot be told in one line.
+    """
+    paths = []
+    for root, folders, files in os.walk(folder, followlinks=True):
+        above = [Path(root), *Path(root).parents]
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if not (Path(root) / name).is_symlink()
+            or (Path(root) / name).resolve() not in [one.resolve() for one in above]
+        ]
+        paths += [
+            _inner_path(folder, (Path(root) / name).relative_to(folder).as_posix())
+            for name in [*folders, *files]
+        ]
+    return sorted(path for path in paths if not _is_hidden(path))
 
 
-def _folder_files(folder: Path) -> Iterator[File]:
-    for path in _folder_paths(folder):
-        relative = _inner_path(folder, path.relative_to(folder).as_posix())
-        if _is_hidden(relative):
-            continue
+def _folder_files(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[File]:
+    for relative in folder_paths(folder):
+        path = folder / relative
         if path.is_dir():
             yield File(relative, None)
-            continue
-        # A pipe would block for ever, and a broken link has nothing to read.
-        if not path.is_file():
-            raise InputError(f"{path} must be a file or a folder")
-        _check_size(str(path), path.stat().st_size)
-        yield File(relative, path.read_bytes())
+        elif not wanted(relative):
+            yield File(relative, b"")
+        else:
+            # A pipe would block for ever, and a broken link has nothing to read.
+            if not path.is_file():
+                raise InputError(f"{path} must be a file or a folder")
+            _check_size(str(path), path.stat().st_size)
+            yield File(relative, path.read_bytes())
 
 
 def _zip_files(source: Path) -> Iterator[File]:
@@ -174,10 +204,15 @@ def _tar_files(source: Path) -> Iterator[File]:
 
 
 def _unpacked(source: Path) -> io.BufferedIOBase:
-    name = source.name.lower()
-    if name.endswith(".xz"):
+    if _begins(source, b"\xfd7zXZ\0"):
         return lzma.LZMAFile(source)
-    return source.open("rb") if name.endswith(".tar") else gzip.GzipFile(source)
+    if _begins(source, b"BZh"):
+        return bz2.BZ2File(source)
+    if _begins(source, b"\x1f\x8b"):
+        return gzip.GzipFile(source)
+    if _begins(source, b"\x28\xb5\x2f\xfd"):
+        raise InputError(f"{source} is packed with Zstandard, which Python cannot read: use xz")
+    return source.open("rb")
 
 
 class _Bounded(io.BufferedIOBase):
@@ -223,7 +258,7 @@ def _inner_path(source: Path, name: str) -> PurePosixPath:
 
 
 def _is_hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return any(part.startswith(".") or part in _JUNK for part in path.parts)
 
 
 def _check_size(name: str, size: int) -> None:

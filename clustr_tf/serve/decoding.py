@@ -6,6 +6,7 @@ Everything that a decoder would silently convert or be drowned by (size, channel
 
 import tensorflow as tf
 
+from clustr_tf.data.image_decoding import JPEG_METHOD
 from clustr_tf.serve.options import ServingOptions
 from clustr_tf.serve.validation import checked, checked_batch
 
@@ -149,7 +150,7 @@ def _decode_jpeg(
         f"the JPEG must be {_COLOURS[channels]}, with {channels} channel(s); received channels",
         shape[2],
     )
-    return tf.io.decode_jpeg(encoded, channels=channels)
+    return tf.io.decode_jpeg(encoded, channels=channels, dct_method=JPEG_METHOD)
 
 
 def _checked_size(

@@ -121,8 +121,20 @@ def test_the_best_epoch_needs_held_out_images():
     values = _config("training.checkpoint", "best_pgd")
     read_experiment(values)
     values["dataset"]["validation_examples"] = 0
+    experiment = read_experiment(values)
     with pytest.raises(InputError, match=r"^config\.dataset\.validation_examples must be above 0"):
-        read_experiment(values)
+        check_fits(experiment, experiment.dataset.load())
+
+
+def test_a_share_may_be_held_out_instead_of_a_number():
+    """A tenth of 1,437 digits, rounded; not both at once."""
+    values = _config("dataset.validation_examples", 0)
+    values["dataset"]["validation_split"] = 0.1
+    assert len(read_experiment(values).dataset.load().validation_labels) == 144
+    for wrong, examples in ((1.0, 0), (-0.1, 0), (0.1, 5)):
+        values["dataset"] |= {"validation_split": wrong, "validation_examples": examples}
+        with pytest.raises(InputError, match=r"^config\.dataset\.validation_split must be in"):
+            read_experiment(values)
 
 
 def test_the_values_are_read_back():

@@ -62,7 +62,16 @@ FIELDS = {
     "cifar10": PLACES,
     "cifar100": PLACES,
     "digits": {},
-    "image_folder": {**PLACES, "image_size": tuple[int, int] | None},
+    "image_folder": {
+        **PLACES,
+        "image_size": tuple[int, int] | None,
+        "resize": str,
+        "color_mode": str | None,
+        "on_bad_image": str,
+        "test_split": float | None,
+        "test_seed": int,
+    },
+    "npz": {"data_dir": str | None, "test_split": float | None, "test_seed": int},
     "svhn_cropped": PLACES,
 }
 
@@ -74,6 +83,4 @@ def test_parameters_say_their_types_and_have_defaults(name):
     hints = typing.get_type_hints(DATASETS[name])
     assert hints.pop("return") is Dataset
     assert {field: hints[field] for field in parameters} == FIELDS[name]
-    defaults = {field: parameter.default for field, parameter in parameters.items()}
-    assert all(default is None for field, default in defaults.items() if field != "in_memory")
-    assert defaults.get("in_memory", True)
+    assert all(parameter.default is not parameter.empty for parameter in parameters.values())

@@ -1,5 +1,6 @@
 """Folders and archives file by file: the same content from all, nothing hostile from any."""
 
+import bz2
 import gzip
 import io
 import lzma
@@ -19,8 +20,11 @@ from clustr_tf.data.image_files import read_files
 from clustr_tf.run.errors import InputError
 
 FILES = {"train/a/1.png": b"one", "train/b/2.png": b"two", "test/a/3.png": b"three"}
-TAR_ENDINGS = [".tar", ".tar.gz", ".tgz", ".tar.xz"]
-PACK = {".tar": bytes, ".tar.gz": gzip.compress, ".tgz": gzip.compress, ".tar.xz": lzma.compress}
+PACK = {
+    **{".tar": bytes, ".tar.gz": gzip.compress, ".tgz": gzip.compress},
+    **{".tar.xz": lzma.compress, ".tar.bz2": bz2.compress},
+}
+TAR_ENDINGS = list(PACK)
 
 
 def _tar(files, *members):
@@ -68,21 +72,49 @@ def test_an_archive_gives_its_files(tmp_path, ending):
     assert sorted(tmp_path.iterdir()) == [path]  # nothing was unpacked
 
 
-def test_a_folder_gives_the_files_of_its_splits_in_order_and_its_empty_folders(tmp_path):
-    for name, content in {**FILES, "README": b"", "raw/x/y.bin": b"not read"}.items():
+@pytest.mark.parametrize("method", [gzip.compress, lzma.compress, bz2.compress, bytes])
+def test_an_archive_is_known_by_its_content(tmp_path, method):
+    (tmp_path / "data.zip").write_bytes(method(_tar(FILES)))
+    assert _contents(tmp_path / "data.zip") == FILES
+    (tmp_path / "data.tar.gz").write_bytes(_zip(FILES))
+    assert _contents(tmp_path / "data.tar.gz") == FILES
+
+
+def test_zstandard_is_refused_by_name(tmp_path):
+    (tmp_path / "data.tar.zst").write_bytes(b"\x28\xb5\x2f\xfd more")
+    assert "Zstandard" in _refusal(tmp_path / "data.tar.zst")
+
+
+def test_a_link_to_a_folder_above_it_is_not_followed(tmp_path):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "1.png").write_bytes(b"one")
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path / "a")
+    assert _contents(tmp_path) == {"a/b/1.png": b"one"}
+
+
+def test_a_folder_gives_what_is_wanted_in_order_and_its_empty_folders(tmp_path):
+    for name, content in {**FILES, "raw/x.bin": b"not read"}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     (tmp_path / "train" / "empty").mkdir()
-    files = list(read_files(tmp_path))
+    files = list(read_files(tmp_path, lambda path: path.parts[0] != "raw"))
     assert [path for path, _ in files] == sorted(path for path, _ in files)
-    assert {str(path): content for path, content in files if content is not None} == FILES
+    contents = {str(path): content for path, content in files if content is not None}
+    assert contents == {**FILES, "raw/x.bin": b""}
     folders = {str(path) for path, content in files if content is None}
-    assert folders == {"train", "train/a", "train/b", "train/empty", "test", "test/a"}
+    assert folders == {"raw", "train", "train/a", "train/b", "train/empty", "test", "test/a"}
 
 
 @pytest.mark.parametrize("ending", ["", ".tar", ".zip"])
 def test_hidden_files_are_left_out(tmp_path, ending):
-    hidden = ["train/a/.DS_Store", "train/a/._1.png", "__MACOSX/train/a/1.png", "train/.x/1.png"]
+    hidden = [
+        "train/a/Thumbs.db",
+        "test/desktop.ini",
+        "train/a/.DS_Store",
+        "train/a/._1.png",
+        "__MACOSX/train/a/1.png",
+        "train/.x/1.png",
+    ]
     files = {**FILES, **dict.fromkeys(hidden, b"hidden")}
     if ending:
         source = _write(tmp_path, ending, files)
@@ -291,7 +323,7 @@ def test_a_missing_source_is_refused(tmp_path, name):
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "data.rar").touch()
-    assert ".tar, .tar.gz, .tgz, .tar.xz, .zip. Received" in _refusal(tmp_path / "data.rar")
+    assert ".tar.zst, .zip. Received" in _refusal(tmp_path / "data.rar")
 
 
 def test_a_folder_with_a_pipe_or_a_broken_link_or_a_large_file_is_refused(tmp_path, small_bounds):

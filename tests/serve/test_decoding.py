@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from clustr_tf.data.image_decoding import decode_image
 from clustr_tf.serve.decoding import decode_images
 from clustr_tf.serve.options import DEFAULTS, ServingOptions
 
@@ -47,10 +48,12 @@ def test_png_is_lossless(decode, pixels):
     np.testing.assert_array_equal(decoded, expected)
 
 
+@pytest.mark.parametrize("subsampling", ["", "4:2:0"])
 @pytest.mark.parametrize(("decode", "pixels"), [(decode_grey, GREY), (decode_rgb, RGB)])
-def test_jpeg_is_what_the_decoder_says(decode, pixels):
-    encoded = jpeg(pixels)
-    expected = tf.io.decode_jpeg(encoded).numpy().astype(np.float32) / np.float32(255)
+def test_a_jpeg_is_the_picture_that_was_trained_on(decode, pixels, subsampling):
+    chroma = subsampling == "4:2:0"
+    encoded = tf.io.encode_jpeg(pixels, quality=95, chroma_downsampling=chroma).numpy()
+    expected = decode_image(encoded, "trained").astype(np.float32) / np.float32(255)
     np.testing.assert_array_equal(decode([encoded])[0], expected)
 
 
