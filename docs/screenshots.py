@@ -2,7 +2,8 @@
 
     python docs/screenshots.py runs/digits/report.html
 
-writes docs/report-1280.png and docs/report-390.png; it needs Chromium (`apt-get install chromium`).
+writes docs/report-1280.png, docs/report-390.png and, for README.md, the top of the first as
+docs/images/report.png; it needs Chromium (`apt-get install chromium`).
 """
 
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
+_WIDE, _TOP = 1280, 1660  # down to the curves
 
 
 def take_screenshots(report: Path, folder: Path) -> None:
@@ -22,7 +24,7 @@ def take_screenshots(report: Path, folder: Path) -> None:
     """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        for width, height in ((1280, 800), (390, 844)):
+        for width, height in ((_WIDE, 800), (390, 844)):
             page = browser.new_page(
                 viewport={"width": width, "height": height}, color_scheme="light"
             )
@@ -32,6 +34,9 @@ def take_screenshots(report: Path, folder: Path) -> None:
                 ".every((chart) => !chart.checkVisibility() || chart.querySelector('.main-svg'))"
             )
             page.screenshot(path=folder / f"report-{width}.png", full_page=True)
+            if width == _WIDE:
+                top = {"x": 0, "y": 0, "width": width, "height": _TOP}
+                page.screenshot(path=folder / "images" / "report.png", full_page=True, clip=top)
         browser.close()
 
 
