@@ -96,12 +96,14 @@ class AffineCertificates(NamedTuple):
         certified_radius_l2: float32 `[batch]`, in pixels.
         certified_radius_linf: float32 `[batch]`, of the largest l-infinity ball inside that ball.
         logits: float32 `[batch, classes]`.
+        embeddings: what the head was given, `[batch, dim]`.
     """
 
     class_id: Any
     certified_radius_l2: Any
     certified_radius_linf: Any
     logits: Any
+    embeddings: Any
 
 
 def certify_affine(
@@ -141,4 +143,5 @@ def certify_affine(
         float32_below(radius),
         float32_below(radius / math.sqrt(pixels)),
         ops.cast(head.logits(embeddings), "float32"),
+        embeddings,
     )

@@ -106,7 +106,12 @@ class Certifier:
         affine = certify_affine(self._network, self._head, images, self.bound)
         lipschitz = Radii(affine.certified_radius_l2, affine.certified_radius_linf)
         best, proved = with_boxes(
-            {LIPSCHITZ: lipschitz}, self._network, self._head, images, *self._how
+            {LIPSCHITZ: lipschitz},
+            self._network,
+            self._head,
+            images,
+            affine.embeddings,
+            *self._how,
         )
         return Certified(affine.class_id, best, proved)
 

@@ -266,7 +266,7 @@ def certify_batch(
         method=method,
     )
     best, proved = with_boxes(
-        certificates.proved, classifier.embedder, head, images, search, relaxation
+        certificates.proved, classifier.embedder, head, images, embeddings, search, relaxation
     )
     return embeddings, certificates._replace(
         certified_radius_l2=best.l2, certified_radius_linf=best.linf, proved=proved
@@ -278,6 +278,7 @@ def with_boxes(
     network: keras.Model,
     head: Any,
     images: Any,
+    embeddings: Any,
     search: RadiusSearch | None,
     relaxation: bool = False,
 ) -> tuple[Radii, dict[str, Radii]]:
@@ -288,6 +289,7 @@ def with_boxes(
         network: as for `certified_linf`.
         head: likewise.
         images: likewise.
+        embeddings: of the images.
         search: for the largest radius by intervals, where the network has them; None for neither.
         relaxation: whether linear relaxation goes on from what the others have proved.
 
@@ -296,14 +298,21 @@ def with_boxes(
     """
     if search is None or not has_interval_bounds(network):
         return _best(proved), proved
-    radius = float32_below(interval_radius(network, head, images, search)[1])
+    radii = interval_radius(network, head, images, search, embeddings=embeddings)[1]
+    radius = float32_below(radii)
     proved = {**proved, INTERVALS: Radii(radius, radius)}
     if not relaxation:
         return _best(proved), proved
 
     def beyond(known: Any, bounds: Bounds) -> Any:
         found = interval_radius(
-            network, head, images, FROM_KNOWN, bounds=bounds, known=ops.cast(known, "float64")
+            network,
+            head,
+            images,
+            FROM_KNOWN,
+            bounds=bounds,
+            known=ops.cast(known, "float64"),
+            embeddings=embeddings,
         )
         return float32_below(found[1])
 

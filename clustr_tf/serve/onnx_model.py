@@ -62,7 +62,10 @@ def write_onnx(version: Path, path: Path) -> Path:
     try:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
-        raise ConversionError(f"{version} cannot be converted: {first_line(error)}") from error
+        raise ConversionError(
+            f"{version} cannot be converted: {first_line(error)}. The search for radii by interval "
+            "bounds has no place in ONNX: export with --linf=off"
+        ) from error
     with replacing(path) as temporary:
         onnx.save_model(model, str(temporary))
     return path

@@ -63,8 +63,11 @@ class ServingModule(tf.Module):
         self._options = options
         geometry = head_geometry(classifier.head)
         search = SEARCHES[options.linf]
-        self._certify = partial(
-            certify_batch, classifier, bound=bound, geometry=geometry, search=search
+        # One function that all signatures call: traced and stored once.
+        self._certify = tf.function(
+            partial(certify_batch, classifier, bound=bound, geometry=geometry, search=search),
+            input_signature=[tf.TensorSpec((None, *self._image_shape), tf.float32)],
+            autograph=False,
         )
 
     def serving_default(self, images: tf.Tensor) -> Outputs:

@@ -48,6 +48,14 @@ CONTRACT = {
         },
     ),
     "serving_bytes": ({"image_bytes": ((None,), STRING)}, PREDICTIONS),
+    "certify_linf": (
+        {"images": ((None, 8, 8, 1), F32), "radius_linf": ((None,), F32)},
+        {
+            "class_id": ((None,), I64),
+            "certified_radius_linf": ((None,), F32),
+            "is_certified": ((None,), tf.bool),
+        },
+    ),
 }
 
 

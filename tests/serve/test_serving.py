@@ -10,9 +10,10 @@ from scipy.special import logsumexp, softmax
 
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
+from clustr_tf.serve.options import ServingOptions
 from clustr_tf.serve.signatures import ServingModule
 
-NAMES = ["serving_default", "certify", "embed", "serving_bytes"]
+NAMES = ["serving_default", "certify", "certify_linf", "embed", "serving_bytes"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,8 @@ def test_is_certified_up_to_the_proved_radius(module, images):
 def test_nothing_is_certified_where_nothing_is_proved(classifier, bound, images):
     """A rounding slack beyond every margin: radius 0, and asking for 0 is not granted."""
     useless = dataclasses.replace(bound, slack=(1e9, *bound.slack[1:]))
-    answer = ServingModule(classifier, useless).certify(images[:6], np.zeros(6, np.float32))
+    module = ServingModule(classifier, useless, ServingOptions(linf="off"))
+    answer = module.certify(images[:6], np.zeros(6, np.float32))
     np.testing.assert_array_equal(answer["certified_radius_l2"], np.zeros(6))
     np.testing.assert_array_equal(answer["is_certified"], np.zeros(6, bool))
 
@@ -81,8 +83,11 @@ def test_nothing_is_certified_where_nothing_is_proved(classifier, bound, images)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_network_runs_once(module, classifier, name):
     convolutions = sum(isinstance(part, keras.layers.Conv2D) for part in classifier.backbone.layers)
-    operations = module.signature_functions()[name].graph.get_operations()
-    assert [part.type for part in operations].count("Conv2D") == convolutions == 3
+    """In float32; interval bounds are float64."""
+    graph = module.signature_functions()[name].graph.as_graph_def()
+    nodes = [node for function in graph.library.function for node in function.node_def]
+    types = [node.attr["T"].type for node in (*graph.node, *nodes) if node.op == "Conv2D"]
+    assert types.count(tf.float32.as_datatype_enum) == convolutions == 3
 
 
 def test_tracks_each_variable_once(module, classifier):

@@ -23,7 +23,7 @@ def test_there_is_a_request_for_each_signature_and_it_is_answered(
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
     ]
     requests = [log.predict_log.request for log in logs]
-    names = ["serving_default", "certify", "embed", "serving_bytes"]
+    names = ["serving_default", "certify", "certify_linf", "embed", "serving_bytes"]
     assert [request.model_spec.signature_name for request in requests] == names
     assert {request.model_spec.name for request in requests} == {"clustr"}
     with CApiProcess(version) as server:

@@ -1,7 +1,6 @@
 """Certified l-infinity balls by interval bounds: boxes of pixels to boxes of embeddings."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -233,63 +232,81 @@ def certified_linf(
     Reference:
         Gowal et al., arXiv 1810.12715, for dense heads.
     """
-    prove = _proof_of(head)
     images = ops.convert_to_tensor(images, dtype="float32")
-    embeddings = ops.cast(network(images, training=False), "float64")
-    known = bounds(network, ops.cast(images, "float64"), eps)
-    labels, *proved = prove(embeddings, known)
-    # Not-a-number could be lost on its way, in maxima.
-    finite = (
-        known.box.is_finite
-        & ops.all(ops.isfinite(embeddings), axis=1)
+    return _prover(network, head, images, bounds, network(images, training=False))[1](eps)
+
+
+def _prover(
+    network: keras.Model, head: Any, images: Any, bounds: Bounds, embeddings: Any
+) -> tuple[Any, Callable[[Any], LinfCertificates]]:
+    """Classes, and eps -> what is proved of them; what does not depend on eps is done once."""
+    embeddings = ops.cast(embeddings, "float64")
+    labels, prove = _proof_of(head, embeddings)
+    class_id = ops.cast(labels, "int64")
+    # Not-a-number could be lost on its way, in maxima. Other pixels' boxes do not hold the image.
+    sound = (
+        ops.all(ops.isfinite(embeddings), axis=1)
         & ops.all([ops.all(ops.isfinite(weight)) for weight in network.weights])
+        & ops.all((images >= 0) & (images <= 1), axis=(1, 2, 3))
     )
-    # A box of other pixels or a negative radius would not hold the image.
-    valid = ops.all((images >= 0) & (images <= 1), axis=(1, 2, 3)) & (
-        ops.convert_to_tensor(eps, dtype="float64") >= 0
-    )
-    soft, nearest = (finite & valid & each for each in proved)
-    return LinfCertificates(ops.cast(labels, "int64"), soft, nearest)
+
+    def proved(eps: Any) -> LinfCertificates:
+        known = bounds(network, ops.cast(images, "float64"), eps)
+        valid = sound & known.box.is_finite & (ops.convert_to_tensor(eps, dtype="float64") >= 0)
+        soft, nearest = (valid & each for each in prove(known))
+        return LinfCertificates(class_id, soft, nearest)
+
+    return class_id, proved
 
 
-def _proof_of(head: Any) -> Callable[[Any, EmbeddingBounds], tuple[Any, Any, Any]]:
-    """(embeddings, bounds) -> class, whether it stays, whether the nearest cluster's does."""
+# What is known of the embeddings -> whether the class stays, whether the nearest cluster's does.
+_Prove = Callable[[EmbeddingBounds], tuple[Any, Any]]
+
+
+def _proof_of(head: Any, embeddings: Any) -> tuple[Any, _Prove]:
+    """Classes of the embeddings, and what proves that they stay."""
     if isinstance(head, ClusteringHead):
-        return partial(_prove_clusters, head)
+        return _proof_of_clusters(head, embeddings)
     affine = head if isinstance(head, AffineHead) else affine_head(head)
     if affine is None:
         raise ValueError(
             "head must be a ClusteringHead or a Dense layer, linear or with a softmax: others have "
             f"no interval bounds here. Received: {type(head).__name__}"
         )
-    return partial(_prove_affine, affine)
+    return _proof_of_affine(affine, embeddings)
 
 
-def _prove_clusters(
-    head: ClusteringHead, embeddings: Any, known: EmbeddingBounds
-) -> tuple[Any, Any, Any]:
+def _proof_of_clusters(head: ClusteringHead, embeddings: Any) -> tuple[Any, _Prove]:
     clusters, ranked = head.clusters_per_class, head.ranked_clusters
     centroids = ops.cast(ops.convert_to_tensor(head.centroids), "float64")
     variance = ops.cast(ops.convert_to_tensor(head.variance), "float64")
     distances = squared_distances(embeddings, centroids)
     labels = ops.argmax(class_log_scores(distances, variance, clusters, ranked), axis=1)
-    differences = worst_differences(known.box, centroids, labels, clusters, _FLOAT64, known.lower)
-    soft = soft_score_margins(differences, labels, variance, clusters, ranked)
-    nearest = nearest_cluster_margins(differences, labels, clusters)
     usable = ops.all(ops.isfinite(centroids)) & ops.isfinite(variance)
     usable &= variance >= SMALLEST_NORMAL  # below it may be flushed to 0
-    return labels, usable & (soft > _LEAST_MARGIN), usable & (nearest > 0)
+
+    def prove(known: EmbeddingBounds) -> tuple[Any, Any]:
+        differences = worst_differences(
+            known.box, centroids, labels, clusters, _FLOAT64, known.lower
+        )
+        soft = soft_score_margins(differences, labels, variance, clusters, ranked)
+        nearest = nearest_cluster_margins(differences, labels, clusters)
+        return usable & (soft > _LEAST_MARGIN), usable & (nearest > 0)
+
+    return labels, prove
 
 
-def _prove_affine(
-    head: AffineHead, embeddings: Any, known: EmbeddingBounds
-) -> tuple[Any, Any, Any]:
+def _proof_of_affine(head: AffineHead, embeddings: Any) -> tuple[Any, _Prove]:
     labels = ops.argmax(head.logits(embeddings), axis=1)
     float32 = UNIT_ROUNDOFF["float32"]
-    margins = affine_margins(known.box, head.kernel, head.bias, labels, float32, known.lower)
     finite = ops.all(ops.isfinite(head.kernel)) & ops.all(ops.isfinite(head.bias))
-    stays = finite & (margins > head.least)
-    return labels, stays, stays
+
+    def prove(known: EmbeddingBounds) -> tuple[Any, Any]:
+        margins = affine_margins(known.box, head.kernel, head.bias, labels, float32, known.lower)
+        stays = finite & (margins > head.least)
+        return stays, stays
+
+    return labels, prove
 
 
 def interval_radius(
@@ -300,6 +317,7 @@ def interval_radius(
     nearest_cluster: bool = False,
     bounds: Bounds = interval_bounds,
     known: Any = None,
+    embeddings: Any = None,
 ) -> tuple[Any, Any]:
     """The largest l-infinity radius that `certified_linf` proves, searched for each image.
 
@@ -313,6 +331,7 @@ def interval_radius(
         nearest_cluster: whether of the nearest-cluster classifier instead of the soft scores.
         bounds: as for `certified_linf`; with linear ones no radius is smaller.
         known: radii that are proved already, as for `largest_proved`.
+        embeddings: the network's own of these images; None to compute them.
 
     Returns:
         int64 `[batch]`, the soft classifier's class, and float64 `[batch]` in pixels; 0 where
@@ -325,10 +344,12 @@ def interval_radius(
         >>> class_id, radius = interval_radius(classifier.embedder, classifier.head, images)
     """
     images = ops.convert_to_tensor(images, dtype="float32")
+    if embeddings is None:
+        embeddings = network(images, training=False)
+    class_id, certificates = _prover(network, head, images, bounds, embeddings)
 
     def proved(eps: Any) -> Any:
-        found = certified_linf(network, head, images, eps, bounds)
+        found = certificates(eps)
         return found.nearest_cluster_certified if nearest_cluster else found.certified
 
-    class_id = certified_linf(network, head, images, 0.0).class_id
     return class_id, largest_proved(proved, ops.shape(images)[0], search, known)
