@@ -12,6 +12,7 @@ from clustr_tf.certify.l2.lipschitz import lipschitz_bound
 from clustr_tf.certify.linf.search import SEARCHES
 from clustr_tf.certify.radii import certified_classifier, certify_batch, head_geometry
 from clustr_tf.classifier import Classifier
+from clustr_tf.data.image_decoding import JPEG_METHOD
 from clustr_tf.data.pixels import to_pixels
 from clustr_tf.serve.options import DEFAULTS, INPUTS, OUTPUTS, ServingOptions, good_inputs
 from clustr_tf.serve.transport import Arrays, ServerError, Transport
@@ -58,7 +59,9 @@ class Model:
             tf.io.encode_jpeg(np.uint8(np.rint(255 * image))).numpy()
             for image in self.images(count)
         ]
-        decoded = np.stack([tf.io.decode_jpeg(file).numpy() for file in files])
+        decoded = np.stack(
+            [tf.io.decode_jpeg(file, dct_method=JPEG_METHOD).numpy() for file in files]
+        )
         return files, to_pixels(decoded)
 
     def answers(self, images: np.ndarray) -> Arrays:

@@ -1,6 +1,5 @@
 """What an exported classifier answers: the signatures."""
 
-from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -65,7 +64,7 @@ class ServingModule(tf.Module):
         search = SEARCHES[options.linf]
         # One function that all signatures call: traced and stored once.
         self._certify = tf.function(
-            partial(certify_batch, classifier, bound=bound, geometry=geometry, search=search),
+            lambda images: certify_batch(classifier, images, bound, geometry, search=search),
             input_signature=[tf.TensorSpec((None, *self._image_shape), tf.float32)],
             autograph=False,
         )

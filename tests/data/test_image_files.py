@@ -341,7 +341,8 @@ def test_a_folder_with_a_pipe_or_a_broken_link_or_a_large_file_is_refused(tmp_pa
 
 def test_links_of_a_folder_are_followed(tmp_path):
     (tmp_path / "elsewhere.png").write_bytes(b"one")
-    (tmp_path / "train" / "a").mkdir(parents=True)
-    (tmp_path / "train" / "a" / "1.png").symlink_to(Path("../../elsewhere.png"))
-    files = {path: content for path, content in read_files(tmp_path) if content}
+    folder = tmp_path / "mine" / "train" / "a"
+    folder.mkdir(parents=True)
+    (folder / "1.png").symlink_to(Path("../../../elsewhere.png"))
+    files = {path: content for path, content in read_files(tmp_path / "mine") if content}
     assert files == {PurePosixPath("train/a/1.png"): b"one"}

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from clustr_tf.certify.l2.soft_score import soft_score_radius
 from clustr_tf.certify.radii import certify_batch, head_geometry
+from clustr_tf.data.image_decoding import JPEG_METHOD
 from clustr_tf.serve.options import ServingOptions
 from clustr_tf.serve.saving import export_savedmodel
 from tests.serve.c_api_client import CApiProcess, RefusedError
@@ -151,7 +152,9 @@ def test_bytes_are_answered_like_pixels(server, batch):
     rows = np.random.default_rng(3).integers(0, 256, (batch, 8, 8, 1), np.uint8)
     encoded = [tf.io.encode_jpeg(row).numpy() for row in rows[: batch // 2]]
     encoded += [tf.io.encode_png(row).numpy() for row in rows[batch // 2 :]]
-    decoded = np.stack([tf.io.decode_image(data).numpy() for data in encoded])
+    decoded = np.stack(
+        [tf.io.decode_jpeg(data, dct_method=JPEG_METHOD).numpy() for data in encoded]
+    )
     pixels = decoded.astype(np.float32) / np.float32(255)
     wanted = server.ask("serving_default", {"images": pixels})
     answer = server.ask("serving_bytes", {"image_bytes": np.array(encoded, object)})

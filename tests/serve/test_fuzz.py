@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from clustr_tf.certify.radii import certify_batch, head_geometry
+from clustr_tf.data.image_decoding import JPEG_METHOD
 from tests.serve.c_api_client import CApiProcess, RefusedError
 
 INVALID_ARGUMENT, NOT_FOUND = 3, 5
@@ -96,7 +97,10 @@ def test_no_request_is_answered_wrongly_or_ends_the_process(version, classifier,
         """Every output, against the Keras model's embeddings and scores of the same pixels."""
         pixels = inputs.get("images")
         if pixels is None:
-            decoded = [tf.io.decode_image(encoded).numpy() for encoded in inputs["image_bytes"]]
+            decoded = [
+                tf.io.decode_jpeg(encoded, dct_method=JPEG_METHOD).numpy()
+                for encoded in inputs["image_bytes"]
+            ]
             pixels = np.stack(decoded) / np.float32(255)
         assert np.all((pixels >= 0) & (pixels <= 1))
         found = certify_batch(classifier, pixels, bound, geometry)[1]

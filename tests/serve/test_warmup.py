@@ -35,6 +35,6 @@ def test_there_is_a_request_for_each_signature_and_it_is_answered(
             assert answer.get("class_id", answer.get("nearest_cluster"))[0] >= 0
     # Pixels and bytes are the same image: 128 of 255.
     (image,) = tf.make_ndarray(requests[0].inputs["images"])
-    (encoded,) = tf.make_ndarray(requests[3].inputs["image_bytes"])
+    (encoded,) = tf.make_ndarray(requests[-1].inputs["image_bytes"])
     np.testing.assert_array_equal(image, tf.io.decode_png(encoded) / np.float32(255))
     assert float(image[0, 0, 0]) == np.float32(128 / 255)
