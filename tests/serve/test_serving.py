@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import logsumexp, softmax
 
+import clustr_tf
 from clustr_tf.classifier import Classifier
 from clustr_tf.layers import ClusteringHead
 from clustr_tf.serve.options import ServingOptions
@@ -69,6 +70,27 @@ def test_is_certified_up_to_the_proved_radius(module, images):
         (np.nextafter(proved, infinity), np.zeros(len(images), bool)),
     ]:
         np.testing.assert_array_equal(module.certify(images, asked)["is_certified"], expected)
+
+
+def test_a_cheaper_search_serves_no_larger_radius(module, classifier, bound, images):
+    """Bisection is what `certified_radii` tells; the grid is at most a factor of 2^0.5 below it.
+
+    Its least radius is 2^-7.5: below that the Lipschitz bound's are left, as with none.
+    """
+    told = clustr_tf.certified_radii(classifier, images)
+    radii = {
+        name: ServingModule(classifier, bound, ServingOptions(linf=name)).serving_default(images)
+        for name in ("grid", "off")
+    }
+    for norm in ("l2", "linf"):
+        served = module.serving_default(images)[f"certified_radius_{norm}"].numpy()
+        np.testing.assert_array_equal(served, getattr(told, norm))
+        grid, off = (radii[name][f"certified_radius_{norm}"].numpy() for name in ("grid", "off"))
+        assert np.all(grid <= served)
+        assert np.all(off <= grid)
+        searched = grid > off
+        assert np.all(grid[searched] * 2**0.501 >= served[searched])
+        assert np.all((served < 2**-7.499) | (served == off) | searched)
 
 
 def test_nothing_is_certified_where_nothing_is_proved(classifier, bound, images):
