@@ -225,9 +225,9 @@ def test_the_double_conforms_over_both_protocols(double, workdir):
     finished = programs.run("export.conformance", f"--workdir={workdir}", *ports)
     assert finished.returncode == 0, finished.stdout
     assert "FAIL" not in finished.stdout
-    assert finished.stdout.count("pass rest") == 42
+    assert finished.stdout.count("pass rest") == 46
     # Two more: only gRPC tells names and types, and sends numbers with their type.
-    assert finished.stdout.count("pass grpc") == 44
+    assert finished.stdout.count("pass grpc") == 48
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import tensorflow as tf
 
 from clustr_tf.certify.radii import certify_batch, head_geometry
 from clustr_tf.data.image_decoding import JPEG_METHOD
+from clustr_tf.serve.options import ServingOptions
+from clustr_tf.serve.saving import export_savedmodel
 from tests.serve.c_api_client import CApiProcess, RefusedError
 
 INVALID_ARGUMENT, NOT_FOUND = 3, 5
@@ -87,6 +89,13 @@ OUTPUTS = {
 KINDS = [request_of_bytes, request_of_shapes, request_of_extremes, request_of_strangers]
 
 
+@pytest.fixture(scope="module")
+def version(classifier, bound, tmp_path_factory):
+    """Without the search for radii: what is searched for here is a crash."""
+    output = tmp_path_factory.mktemp("quick") / "clustr"
+    return export_savedmodel(classifier, output, bound, ServingOptions(linf="off"))
+
+
 @pytest.mark.slow
 def test_no_request_is_answered_wrongly_or_ends_the_process(version, classifier, bound, images):
     rng = np.random.default_rng(11)
@@ -103,7 +112,7 @@ def test_no_request_is_answered_wrongly_or_ends_the_process(version, classifier,
             ]
             pixels = np.stack(decoded) / np.float32(255)
         assert np.all((pixels >= 0) & (pixels <= 1))
-        found = certify_batch(classifier, pixels, bound, geometry)[1]
+        found = certify_batch(classifier, pixels, bound, geometry, search=None)[1]
         wanted = found._asdict()
         wanted["probabilities"] = tf.nn.softmax(classifier(pixels))
         wanted["embeddings"] = classifier.embed(pixels)
