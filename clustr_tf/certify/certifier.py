@@ -47,7 +47,9 @@ class Certifier:
     """Certifies images by every proof that applies to a model.
 
     WARNING: as `certify_batch` and `certify_affine`: of these weights, as they are now, in IEEE
-    float32, for changes of images in [0, 1] that keep them there.
+    float32, for changes of images in [0, 1] that keep them there. Of a backbone that is 1-Lipschitz
+    by construction the network of `certified_classifier`, in float64, is certified. Images of a
+    wider type are rounded to float32 before: the radii are around what they then are.
 
     Args:
         model: a `Classifier`, or a functional or Sequential Keras model, images in [0, 1]
@@ -124,8 +126,8 @@ class Certifier:
         pixels = tf.TensorSpec((None, *self.image_shape), tf.float32)
         apply = tf.function(self, [pixels], autograph=False).get_concrete_function()
         parts = [
-            apply(tf.constant(to_pixels(images[start : start + self._batch]), tf.float32))
-            for start in range(0, len(images), self._batch)
+            apply(tf.constant(to_pixels(images[batch]), tf.float32))
+            for batch in batch_slices(len(images), self._batch)
         ]
         return tf.nest.map_structure(lambda *part: np.concatenate(part), *parts)
 
@@ -181,6 +183,15 @@ def certified_radii(model: keras.Model, images: Any, relaxation: bool = False) -
     found = certifier.in_batches(images)
     sources = [sources_of(found.best, found.proved, norm) for norm in Radii._fields]
     return CertifiedRadii(found.class_id, *found.best, *sources)
+
+
+def batch_slices(count: int, size: int = _BATCH) -> list[slice]:
+    """`count` images in batches of at most `size`.
+
+    Example:
+        >>> batch_slices(5, 2)  # 0 and 1, 2 and 3, 4
+    """
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def sources_of(best: Radii, proved: dict[str, Radii], norm: str) -> np.ndarray:

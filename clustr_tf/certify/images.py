@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from clustr_tf.certify.certifier import Certifier, sources_of
+from clustr_tf.certify.certifier import Certifier, batch_slices, sources_of
 from clustr_tf.certify.l2.lipschitz import LipschitzBound, embed_with_norms
 from clustr_tf.certify.linf.search import BISECTION, RadiusSearch
 from clustr_tf.certify.radii import (
@@ -23,9 +23,6 @@ from clustr_tf.certify.radii import (
 from clustr_tf.classifier import Classifier
 from clustr_tf.data.image_store import Images
 from clustr_tf.data.pixels import to_pixels
-
-# Enough to occupy all cores; more would only take more memory.
-_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,8 @@ def certify_images(
     Example:
         >>> certify_images(classifier, dataset.test_images, dataset.test_labels).best.radii.l2
     """
+    if proofs:
+        classifier = certified_classifier(classifier)  # made once, for all proofs
     certifier = Certifier(classifier, search, relaxation)
     begin = time.perf_counter()
     predictions, best, proved = certifier.in_batches(images)
@@ -134,9 +133,7 @@ def certify_images(
     return Certification(
         named("best proof", best),
         tuple(named(name, radii) for name, radii in proved.items()),
-        _one_by_one(certified_classifier(classifier), images, labels, proofs, certifier.bound)
-        if proofs
-        else (),
+        _one_by_one(classifier, images, labels, proofs, certifier.bound) if proofs else (),
         certifier.num_pixels,
         certifier.bound,
     )
@@ -150,7 +147,7 @@ def _one_by_one(
     bound: LipschitzBound,
 ) -> tuple[ProvedRadii, ...]:
     """Each classifier and proof that rests on the Lipschitz bound; embeds once for all."""
-    head, batches = classifier.head, _batches(len(images))
+    head, batches = classifier.head, batch_slices(len(images))
     parts = [
         embed_with_norms(classifier.embedder, tf.constant(to_pixels(images[batch])))
         for batch in batches
@@ -197,12 +194,7 @@ def certified_share(
         >>> certified_share(lambda pixels: prove_all(pixels, eps=0.1), images, labels)
     """
     count = 0
-    for batch in _batches(len(images)):
+    for batch in batch_slices(len(images)):
         predicted, certified = prove(tf.constant(to_pixels(images[batch])))
         count += int(np.sum(certified.numpy() & (predicted.numpy() == labels[batch])))
     return count / len(images)
-
-
-def _batches(count: int) -> list[slice]:
-    """`count` images in parts of at most _BATCH."""
-    return [slice(start, start + _BATCH) for start in range(0, count, _BATCH)]

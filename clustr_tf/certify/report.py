@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clustr_tf.certify.images import Certification, ProvedRadii, certify_images
-from clustr_tf.certify.radii import all_proofs, certified_classifier
+from clustr_tf.certify.radii import all_proofs
 from clustr_tf.classifier import Classifier
 from clustr_tf.data import Dataset
 from clustr_tf.layers import ClusteringHead
@@ -105,9 +105,9 @@ def _certified(
     relaxation: bool,
 ) -> tuple[Certification, list[str]]:
     """The radii, and a line on each proof that was left out."""
-    if not ((singly or nearest) and isinstance(classifier.head, ClusteringHead)):
+    head = classifier.head
+    if not ((singly or nearest) and isinstance(head, ClusteringHead)):
         return certify_images(classifier, images, labels, relaxation=relaxation), []
-    head = certified_classifier(classifier).head
     proofs, left_out = all_proofs(
         head.num_clusters, head.clusters_per_class, head.ranked_clusters, nearest
     )

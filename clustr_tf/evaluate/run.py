@@ -102,13 +102,14 @@ def run_evaluation(
             search = in_precision(classifier, plan.search_precision)
     target = Target(classifier, shape, dataset.num_classes, plan, source, clustered, search)
     names = chosen_attacks(target, protocol, attacks)
+    weights = _digest(classifier)
     stages = build_stages(target) | diagnostic_stages(target)
     evaluator = RobustnessEvaluator(classifier, shape, stages, plan.batch_size, strategy=strategy)
     with claimed(workdir.root, "working"), workdir.writing():
         memory = Memory(
             workdir.root / "evaluation",
             {
-                "models": [_digest(model) for model in (classifier, source) if model is not None],
+                "models": [weights, *([_digest(source)] if source is not None else [])],
                 "images": _digest(images),
                 "labels": _digest(labels),
                 "plan": asdict(plan),
@@ -122,7 +123,7 @@ def run_evaluation(
             measurements = measure(examples, target, protocol, names)
         figures = {
             "protocol": protocol.name,
-            "weights": _digest(classifier),
+            "weights": weights,
             "command": shlex.join(["python", "-m", "clustr_tf.evaluate", *sys.argv[1:]]),
             "model": str(workdir.model),
             "data": f"{dataset.name}, first {len(labels)} test images",
@@ -144,7 +145,7 @@ def run_evaluation(
         write_arrays(folder / "robustness.npz", arrays)
         write_json(folder / "robustness.json", figures)
         write_report(folder / "report.html", [read_evaluation(folder, workdir.root)])
-        best = shown(workdir.root, configured or plan.attack, figures["weights"]) or folder
+        best = shown(workdir.root, configured or plan.attack, weights) or folder
         show(best, workdir.root)
         memory.forget()
     _print(console, figures, workdir, folder, best)

@@ -178,8 +178,7 @@ def affine_margins(
     corners at once.
 
     Rounding, with `roundoff`: that of either logit where the head computes it, by `affine_image`,
-    whose
-    terms leave room for the float64 arithmetic here. Where a logit may leave float32's range
+    whose terms leave room for the float64 arithmetic here. Where a logit may leave float32's range
     nothing is left.
 
     Args:
