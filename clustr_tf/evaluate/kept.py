@@ -80,7 +80,8 @@ def show(folder: Path, root: Path) -> None:
 def _figures(path: Path) -> dict[str, Any]:
     try:
         figures = json.loads(path.read_text(encoding="utf-8"))
-        return {**figures, "norm": figures["norm"], "examples": int(figures["examples"])}
+        numbers = {"eps": float(figures["eps"]), "examples": int(figures["examples"])}
+        return {**figures, "norm": figures["norm"], **numbers}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{path} cannot be read ({error!r}): remove its folder and evaluate again"

@@ -105,7 +105,7 @@ class ServingModule(tf.Module):
             `[batch]`. An image is certified if a radius above 0 is proved that is no smaller than
             the one asked for; asking for 0 asks whether anything is proved at all.
         """
-        images, asked, valid = self._asked(images, radius_l2)
+        images, asked, valid = self._asked(images, "radius_l2", radius_l2)
         _, certificates = self._certify(images)
         proved = certificates.certified_radius_l2
         outputs = {
@@ -130,7 +130,7 @@ class ServingModule(tf.Module):
             `class_id` int64, `certified_radius_linf` float32 and `is_certified` bool, all
             `[batch]`.
         """
-        images, asked, valid = self._asked(images, radius_linf)
+        images, asked, valid = self._asked(images, "radius_linf", radius_linf)
         _, certificates = self._certify(images)
         proved = certificates.certified_radius_linf
         outputs = {
@@ -177,13 +177,15 @@ class ServingModule(tf.Module):
         images = checked_images(images, self._image_shape)
         return images, tf.fill(tf.shape(images)[:1], True)
 
-    def _asked(self, images: tf.Tensor, radii: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def _asked(
+        self, images: tf.Tensor, name: str, radii: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Images and radii that can be answered, and which rows were sent like that."""
         images, valid = self._admitted(images)
         if self._options.on_invalid == "flag":
-            asked = counted_radii(radii, images)
+            asked = counted_radii(name, radii, images)
             return images, asked, valid & valid_radii(asked)
-        return images, checked_radii(radii, images), valid
+        return images, checked_radii(name, radii, images), valid
 
     def _flagged(self, outputs: Outputs, valid: tf.Tensor) -> Outputs:
         """The outputs, of which bad rows say nothing."""

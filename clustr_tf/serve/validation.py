@@ -117,11 +117,12 @@ def valid_images(
     return tf.where(valid[:, None, None, None], images, 0), valid
 
 
-def checked_radii(radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+def checked_radii(name: str, radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Radii that are finite, at least 0, and one for each image.
 
     Args:
-        radii: float32 `[batch]`, l2 in pixels.
+        name: name of the input, for the message.
+        radii: float32 `[batch]`, in pixels.
         images: `[batch, H, W, C]`.
 
     Returns:
@@ -132,25 +133,25 @@ def checked_radii(radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
             negative radius.
 
     Example:
-        >>> radii = checked_radii(radii, images)
+        >>> radii = checked_radii("radius_l2", radii, images)
     """
-    radii = counted_radii(radii, images)
+    radii = counted_radii(name, radii, images)
     return checked(
         radii,
         tf.reduce_all(valid_radii(radii)),
-        "radius_l2: radii must be finite and at least 0; received",
+        f"{name}: radii must be finite and at least 0; received",
         radii,
     )
 
 
-def counted_radii(radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+def counted_radii(name: str, radii: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
     """Radii of which there is one for each image; otherwise as `checked_radii`."""
     radii = tf.ensure_shape(radii, (None,))
     counts = tf.shape(radii)[0], tf.shape(images)[0]
     return checked(
         radii,
         tf.equal(*counts),
-        "radius_l2: one radius for each image; received this many radii and images",
+        f"{name}: one radius for each image; received this many radii and images",
         *counts,
     )
 

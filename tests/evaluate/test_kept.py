@@ -83,8 +83,16 @@ def test_without_an_evaluation_of_this_model_nothing_is_shown(keep, tmp_path):
     assert shown(tmp_path, CONFIGURED, "these") is None
 
 
-def test_a_damaged_one_is_named(keep, tmp_path):
+@pytest.mark.parametrize(
+    "damaged",
+    ["[]", "{", *(json.dumps(FIGURES | {name: None}) for name in ("eps", "examples"))]
+    + [
+        json.dumps({kept: FIGURES[kept] for kept in FIGURES if kept != missing})
+        for missing in ("norm", "eps", "examples")
+    ],
+)
+def test_a_damaged_one_is_named(keep, tmp_path, damaged):
     folder = keep("first")
-    (folder / "robustness.json").write_text("[]")
+    (folder / "robustness.json").write_text(damaged)
     with pytest.raises(InputError, match=r"evaluations/first/robustness\.json cannot be read"):
         shown(tmp_path, CONFIGURED, "these")

@@ -51,6 +51,8 @@ REFUSALS = [
     ("certify", {"images": GREY, "radius_l2": RADII * np.nan}, "finite and at least 0"),
     ("certify", {"images": GREY, "radius_l2": RADII + np.inf}, "finite and at least 0"),
     ("certify", {"images": GREY, "radius_l2": RADII[:, None]}, "[2,1] is not compatible"),
+    ("certify_linf", {"images": GREY, "radius_linf": RADII[:1]}, "radius_linf: one radius for"),
+    ("certify_linf", {"images": GREY, "radius_linf": RADII - 1}, "radius_linf: radii must be"),
     ("serving_bytes", {"image_bytes": np.array([], object)}, "image_bytes: the batch is empty"),
     ("serving_bytes", {"image_bytes": np.array([PNG, b"GIF89a"], object)}, "neither a PNG nor"),
     ("serving_bytes", {"image_bytes": np.array([PNG[:-9]], object)}, "Invalid PNG data"),

@@ -18,7 +18,7 @@ def check_images(images):
 
 @tf.function(input_signature=[tf.TensorSpec(None, tf.float32)])
 def check_radii(radii):
-    return checked_radii(radii, tf.constant(GOOD))
+    return checked_radii("radius_l2", radii, tf.constant(GOOD))
 
 
 def with_pixel(value):

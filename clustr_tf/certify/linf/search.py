@@ -49,8 +49,8 @@ def largest_proved(
         proved: radii float64 `[batch]` in pixels -> bool `[batch]`.
         count: size of the batch.
         search: which radii.
-        known: float64 `[batch]`, radii below 1 that are proved already, 0 for none: the search
-            goes on above them.
+        known: float64 `[batch]`, radii that are proved already, 0 for none: the search goes on
+            above them, and never comes back with less.
 
     Returns:
         float64 `[batch]`; 0 where nothing was proved.
@@ -74,7 +74,8 @@ def largest_proved(
         middle = low + octaves * _power(-ops.cast(index + 1, "float64"))
         eps = _power(middle)
         found = proved(eps)
-        return index + 1, ops.where(found, middle, low), ops.where(found, eps, radius)
+        larger = ops.maximum(eps, radius)
+        return index + 1, ops.where(found, middle, low), ops.where(found, larger, radius)
 
     def unfinished(index: Any, *_: Any) -> Any:
         return index < search.halvings

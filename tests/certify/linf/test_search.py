@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustr_tf.certify.linf.search import BISECTION, GRID, RadiusSearch, largest_proved
+from clustr_tf.certify.linf.search import (
+    BISECTION,
+    FROM_KNOWN,
+    GRID,
+    RadiusSearch,
+    largest_proved,
+)
 
 
 def test_the_grid_is_steps_of_the_root_of_two_below_one():
@@ -21,6 +27,16 @@ def test_a_bisection_ends_less_than_a_twentieth_of_a_percent_below(limits):
     found = np.array(largest_proved(lambda eps: eps <= limits, len(limits), BISECTION))
     assert np.all(found <= limits)
     assert np.all(found * 2 ** (12 / 2**14) >= limits * (1 - 1e-12))
+
+
+def test_the_search_goes_on_above_what_is_known_and_keeps_what_is_beyond_its_range():
+    """From 0.2 to below 0.5: 2^(log2(5) / 2^8) is 1.0091; of 0, as without; 2.5 is above 1."""
+    limits, known = np.array([0.5, 0.5, 0.1, 3.0]), np.array([0.2, 0.0, 0.2, 2.5])
+    found = np.array(largest_proved(lambda eps: eps < limits, 4, FROM_KNOWN, known))
+    assert np.all(found >= known)
+    assert 0.5 / 1.0092 < found[0] < 0.5
+    assert 0.5 / 2 ** (12 / 2**8) < found[1] < 0.5
+    np.testing.assert_array_equal(found[2:], known[2:])
 
 
 @pytest.mark.parametrize(
